@@ -1,0 +1,5 @@
+"""`python -m broker …` is `vedette …`."""
+
+from broker.cli import main
+
+main(prog_name="vedette")

@@ -1,0 +1,37 @@
+"""`vedette fusion …`: the picture of a recipient, computed again from its log."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import click
+
+__all__ = ["fusion"]
+
+CHECK_FAILED = 1
+
+
+@click.group()
+def fusion() -> None:
+    """Recompute fused pictures."""
+
+
+@fusion.command()
+@click.argument("log", type=click.File("r", encoding="utf-8"))
+@click.option("--recipient", required=True, metavar="CODE", help="Whose log it is: JPN.")
+def replay(log: TextIO, recipient: str) -> None:
+    """Print every revision that a LOG leads to.
+
+    LOG has one record per line, in log order: {"arrival_ns": …, "content": {Content as protojson}}. "-" reads standard
+    input. Printed is {"after": line, "fused": {FusedEvent as protojson}}; the same log gives the same bytes. Exit code 1
+    and the line's number if a line is no record.
+    """
+    from broker.fusion.replay import BadLine
+    from broker.fusion.replay import replay as revisions
+
+    try:
+        for line in revisions(log, recipient=recipient):
+            click.echo(line)
+    except (BadLine, UnicodeDecodeError) as error:
+        click.echo(f"{log.name}: {error}", err=True)
+        raise SystemExit(CHECK_FAILED) from error

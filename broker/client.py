@@ -1,0 +1,235 @@
+"""A client for national systems: report and watch through the nation's own gateway, over mutual TLS.
+
+    async with Client.open("127.0.0.1:7001", Certificates.of("certs/kor/systems/exercise/aegis-1")) as client:
+        async with client.reporter() as reporter:
+            receipt = await reporter.report(content, precedence=FLASH, label=label)
+
+    async with Client.open("127.0.0.1:7001", Certificates.of("certs/kor/watch/exercise/floor-1")) as client:
+        async for event in client.watch(resume_after=last_position):
+            …; last_position = event.position
+
+It reconnects by itself. A report is sent again until the gateway has answered it: the gateway knows it by its id, so
+that it counts once. A watch goes on after the last event that it gave; keep the position where you keep what you did
+with the event. `Refused` says why the gateway will not have something; `Unreachable` that it was not there in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broker import limits
+from broker.refusal import Reason, Refused
+from broker.rpc import CHANNEL_OPTIONS, refusal_of
+from certs import tls
+from vedette.v1 import national_pb2
+from vedette.v1.national_pb2_grpc import NationalStub
+
+import grpc  # isort: skip
+import grpc.aio  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from vedette.v1 import content_pb2, envelope_pb2
+    from vedette.v1.national_pb2_grpc import NationalAsyncStub
+
+__all__ = ["Certificates", "Client", "Receipt", "Refused", "Reporter", "Unreachable"]
+
+LASTING = frozenset({Reason.REASON_STORE_FULL, Reason.REASON_UNAVAILABLE, Reason.REASON_TOO_MANY_STREAMS})
+
+
+class Unreachable(Exception):  # noqa: N818 - it says what the gateway is
+    """The gateway did not answer in time. What was reported may have arrived; report it again under the same id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Who we are, and whom we believe: PEM bytes."""
+
+    certificate: bytes
+    key: bytes
+    roots: bytes
+
+    @classmethod
+    def of(cls, stem: str | Path, *, roots: str | Path | None = None) -> Certificates:
+        """Read STEM.pem and STEM.key; the nation's root is `roots`, or the nearest root.pem above them."""
+        base = Path(stem)
+        certificate, key = tls.read_pair(base.with_name(base.name + ".pem"), base.with_name(base.name + ".key"))
+        return cls(certificate, key, (Path(roots) if roots else _nearest_root(base)).read_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the gateway said of a report: it is durable there."""
+
+    duplicate: bool  # it was there before, byte for byte
+    hub_connected: bool  # False: kept, and other nations do not have it yet
+    content_count: int  # how many messages a native line gave
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection to one gateway. Make it with `open`."""
+
+    _stub: NationalAsyncStub
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, address: str, certificates: Certificates) -> AsyncIterator[Client]:
+        """Give a client for as long as the block lasts. Nothing is sent before it is needed."""
+        credentials = tls.channel_credentials(certificates.certificate, certificates.key, certificates.roots)
+        async with grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS) as channel:
+            yield cls(NationalStub(channel))
+
+    @asynccontextmanager
+    async def reporter(
+        self, *, session: str = "", deadline_s: float = limits.CALL_DEADLINE_S
+    ) -> AsyncIterator[Reporter]:
+        """Give a stream for reports, in order. A new `session` where the system uses its ids again."""
+        reporter = Reporter(self._stub, session, deadline_s)
+        try:
+            yield reporter
+        finally:
+            reporter.close()
+
+    async def watch(
+        self, *, resume_after: bytes = b"", live_only: bool = False, patience_s: float = float("inf")
+    ) -> AsyncIterator[national_pb2.WatchResponse]:
+        """Yield everything that the nation received, then what comes, for ever; reconnect when the gateway went away.
+
+        Raises Refused, and Unreachable when the gateway is away for longer than `patience_s`.
+        """
+        position, pause_s, away_s = resume_after, limits.RECONNECT_FIRST_S, 0.0
+        while True:
+            request = national_pb2.WatchRequest(resume_after=position, live_only=live_only and not position)
+            try:
+                async for response in self._stub.Watch(request):
+                    position = response.position
+                    pause_s, away_s = limits.RECONNECT_FIRST_S, 0.0
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                _raise_if_final(error)
+            if away_s >= patience_s:
+                raise Unreachable(f"no gateway for {away_s:.1f} s")
+            await asyncio.sleep(pause_s)
+            away_s += pause_s
+            pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
+
+    async def acknowledge(
+        self,
+        message_id: bytes,
+        *,
+        origin: str,
+        level: content_pb2.AckLevel.ValueType,
+        exercise: content_pb2.Exercise | None = None,
+        deadline_s: float = limits.CALL_DEADLINE_S,
+    ) -> None:
+        """Say that a person has seen a warning. Raises Refused or Unreachable."""
+        request = national_pb2.AcknowledgeRequest(message_id=message_id, origin=origin, level=level, exercise=exercise)
+        try:
+            response = await self._stub.Acknowledge(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise_if_final(error)
+            raise Unreachable("the gateway did not answer") from error
+        if response.outcome == national_pb2.REPORT_OUTCOME_REFUSED:
+            raise Refused(response.refusal.reason, response.refusal.detail)
+
+
+@dataclass(slots=True)
+class Reporter:
+    """A stream of reports. One at a time: `report` returns when the gateway has it."""
+
+    _stub: NationalAsyncStub
+    _session: str
+    _deadline_s: float
+    _call: grpc.aio.StreamStreamCall[national_pb2.ReportRequest, national_pb2.ReportResponse] | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def report(
+        self,
+        content: content_pb2.Content,
+        *,
+        precedence: envelope_pb2.Precedence.ValueType,
+        label: envelope_pb2.SecurityLabel,
+    ) -> Receipt:
+        """Report one message. Raises Refused or Unreachable."""
+        return await self.send(
+            national_pb2.ReportRequest(content=content, precedence=precedence, label=label, session=self._session)
+        )
+
+    async def report_line(
+        self,
+        line: bytes,
+        *,
+        format: str,  # noqa: A002 - the field's name
+        exercise: content_pb2.Exercise | None = None,
+    ) -> Receipt:
+        """Report one line as the sensor wrote it. Raises Refused or Unreachable."""
+        native = national_pb2.NativeReport(format=format, line=line)
+        return await self.send(national_pb2.ReportRequest(native=native, session=self._session, exercise=exercise))
+
+    async def send(self, request: national_pb2.ReportRequest) -> Receipt:
+        """Send a request until it is answered. Raises Refused or Unreachable."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    response = await self._answered(request)
+            except TimeoutError as error:
+                self.close()
+                raise Unreachable(f"no answer within {self._deadline_s} s") from error
+        if response.outcome == national_pb2.REPORT_OUTCOME_REFUSED:
+            raise Refused(response.refusal.reason, response.refusal.detail)
+        return Receipt(
+            duplicate=response.outcome == national_pb2.REPORT_OUTCOME_DUPLICATE,
+            hub_connected=response.hub_connected,
+            content_count=response.content_count,
+        )
+
+    async def _answered(self, request: national_pb2.ReportRequest) -> national_pb2.ReportResponse:
+        for attempt in itertools.count():
+            if attempt:
+                await asyncio.sleep(min(limits.RECONNECT_FIRST_S * 2 ** min(attempt - 1, 8), limits.RECONNECT_MAX_S))
+            try:
+                if self._call is None:
+                    self._call = self._stub.Report()
+                await self._call.write(request)
+                response = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                self.close()
+                _raise_if_final(error)
+                continue
+            except asyncio.InvalidStateError:  # the call ended between two reports
+                self.close()
+                continue
+            if not isinstance(response, national_pb2.ReportResponse):
+                self.close()  # the gateway ended the stream
+                continue
+            if response.refusal.reason in LASTING:
+                continue
+            return response
+        raise AssertionError  # the count has no end; the deadline is outside
+
+    def close(self) -> None:
+        """End the stream; the next report opens another."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+def _raise_if_final(error: grpc.aio.AioRpcError) -> None:
+    """Raise Refused for an answer that will not change; return for what may pass."""
+    refusal = refusal_of(error)
+    if refusal is not None and refusal.reason not in LASTING:
+        raise Refused(refusal.reason, refusal.detail) from error
+
+
+def _nearest_root(base: Path) -> Path:
+    for folder in base.resolve().parents:
+        if (folder / "root.pem").exists():
+            return folder / "root.pem"
+    raise FileNotFoundError(f"no root.pem beside or above {base}: name the nation's root with `roots`")

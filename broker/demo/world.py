@@ -1,0 +1,164 @@
+"""A hub and a gateway for each nation, with fresh keys and the policies that the nations ship, under one folder.
+
+FOLDER/certs/…            a development authority (certs.issue)
+FOLDER/hub/               hub.toml  hub.log  data/
+FOLDER/kor/               gateway.toml  gateway.log  release.yaml  release.sig.json  data/
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from broker.client import Certificates
+from broker.demo.process import Process, free_port
+from broker.gateway.load import load_nation
+from broker.gateway.policy import PAYLOAD_TYPE, signature_path
+from certs import issue
+from certs.keyring import load_signer
+from certs.signature import sign_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+NATIONS: Final = ("KOR", "USA", "JPN")
+OFFICER: Final = "officer-1"
+FLOOR: Final = "floor-1"
+OPERATOR: Final = "operator"
+
+
+@dataclass(slots=True)
+class World:
+    """What runs, and how to reach it."""
+
+    folder: Path
+    authority: issue.Authority
+    hub: Process
+    gateways: dict[str, Process] = field(default_factory=dict)
+    metrics_ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def hub_address(self) -> str:
+        """Return where the hub listens."""
+        return f"localhost:{self.hub.port}"
+
+    def address(self, nation: str) -> str:
+        """Return where a nation's gateway listens."""
+        return f"localhost:{self.gateways[nation].port}"
+
+    def system(self, nation: str, name: str, mode: str = "exercise") -> Certificates:
+        """Return the certificates of a national system."""
+        return Certificates.of(self.authority.home(nation) / "systems" / mode / name)
+
+    def watch(self, nation: str, mode: str = "exercise", name: str = FLOOR) -> Certificates:
+        """Return the certificates of a watch floor."""
+        return Certificates.of(self.authority.home(nation) / "watch" / mode / name)
+
+    def policy_path(self, nation: str) -> Path:
+        """Return the file of a nation's policy."""
+        return self.folder / nation.lower() / "release.yaml"
+
+    def set_policy(self, nation: str, text: str) -> None:
+        """Put a policy, signed by the nation's officer, where its gateway looks."""
+        path = self.policy_path(nation)
+        signer = load_signer(self.authority.home(nation) / "officers" / f"{OFFICER}.key")
+        signature_path(path).write_bytes(sign_document(PAYLOAD_TYPE, text.encode(), signer))
+        path.write_text(text, encoding="utf-8")
+
+    def start(self, nations: Sequence[str] | None = None) -> None:
+        """Start the hub and the gateways, all at once, and wait until each listens. Raises DidNotStart."""
+        chosen = [self.hub, *(self.gateways[nation] for nation in (self.gateways if nations is None else nations))]
+        for process in chosen:
+            process.start()
+        for process in chosen:
+            process.wait()
+
+    def close(self) -> None:
+        """End everything that runs."""
+        for process in (*self.gateways.values(), self.hub):
+            process.kill()
+
+
+def make_world(
+    folder: Path,
+    *,
+    nations: Sequence[str] = NATIONS,
+    policies: Mapping[str, str] | None = None,
+    systems: Mapping[str, Sequence[str]] | Sequence[str] = (OPERATOR,),
+    exchange: str = "all",
+    pictures: bool = True,
+    canary_s: float = 0.0,
+) -> World:
+    """Write keys, settings and policies for a world. Nothing runs yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    watches = (FLOOR,)
+    authority = issue.authority(
+        folder / "certs", nations=list(nations), systems=systems, watches=watches, exchange=exchange
+    )
+    hub = Process(
+        "hub", ("hub", "--settings", str(folder / "hub" / "hub.toml")), folder / "hub" / "hub.log", free_port()
+    )
+    world = World(folder, authority, hub)
+    (folder / "hub").mkdir(parents=True)
+    world.metrics_ports["HUB"] = free_port()
+    _write_settings(
+        folder / "hub" / "hub.toml",
+        listen=f"127.0.0.1:{hub.port}",
+        certs_dir="../certs/hub",
+        pictures=pictures,
+        metrics_listen=f"127.0.0.1:{world.metrics_ports['HUB']}",
+        members_digest=authority.digest(),
+    )
+    for nation in nations:
+        home = folder / nation.lower()
+        home.mkdir()
+        port = free_port()
+        world.metrics_ports[nation] = free_port()
+        world.gateways[nation] = Process(
+            f"gateway {nation}", ("gateway", "--settings", str(home / "gateway.toml")), home / "gateway.log", port
+        )
+        _write_settings(
+            home / "gateway.toml",
+            nation=nation,
+            listen=f"127.0.0.1:{port}",
+            hub=world.hub_address,
+            certs_dir=f"../certs/{nation.lower()}",
+            policy="release.yaml",
+            canary_s=float(canary_s),
+            metrics_listen=f"127.0.0.1:{world.metrics_ports[nation]}",
+            members_digest=authority.digest(),
+        )
+        world.set_policy(nation, (policies or {}).get(nation) or shipped_policy(nation))
+    return world
+
+
+@contextmanager
+def running(world: World, nations: Sequence[str] | None = None) -> Iterator[World]:
+    """Run a world for as long as the block lasts. Raises DidNotStart."""
+    try:
+        world.start(nations)
+        yield world
+    finally:
+        world.close()
+
+
+def shipped_policy(nation: str) -> str:
+    """Return the release policy that a nation's plugin ships as its example."""
+    home = load_nation(nation).home
+    if home is None:
+        raise FileNotFoundError(f"the plugin of {nation} ships no policy")
+    return home.joinpath("release.yaml").read_text(encoding="utf-8")
+
+
+def _write_settings(path: Path, **settings: str | bool | float) -> None:
+    settings = {"data_dir": "data", "members": "../certs/members.json", **settings}
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: str | bool | float) -> str:  # noqa: FBT001 - one of three kinds of value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,211 @@
+"""A View as bytes: the messages it holds, what was published, and the few numbers that do not follow from those.
+
+Everything else is computed from the messages when it is read back, so a checkpoint cannot disagree with the code. The
+form is JSON: floats are written so that the same float is read back, bytes as base64, keys in a fixed order. It is our
+own file, read by the same version; anything else in it raises ValueError.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from broker import limits
+from broker.fusion.contribution import Place, contribution_of, unusable
+from broker.fusion.impact import Prediction
+from vedette.v1 import content_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from broker.fusion.board import Board, Event, TrackedObject
+    from broker.fusion.contribution import Contribution
+    from broker.fusion.view import View
+
+__all__ = ["Packed", "load", "pack", "put_back", "save", "unpack"]
+
+FORMAT: Final = "vedette-view/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An event that is over: its messages, compressed, and their ids one behind the other."""
+
+    ids: bytes
+    blob: bytes
+
+    def holds(self, message_id: bytes) -> bool:
+        """Say whether a message of that id is in it."""
+        start = self.ids.find(_padded(message_id))
+        while start >= 0:
+            if start % limits.LOCAL_ID_BYTES_MAX == 0:
+                return True
+            start = self.ids.find(_padded(message_id), start + 1)
+        return False
+
+
+def pack(contributions: Sequence[Contribution], event: Event) -> Packed:
+    """Put the messages of an event away."""
+    ids = b"".join(_padded(contribution.key[5]) for contribution in contributions)
+    document = {"messages": _messages(contributions), "objects": _objects([event])}
+    return Packed(ids, zlib.compress(_bytes(document)))
+
+
+def unpack(packed: Packed) -> list[Contribution]:
+    """Return the messages that were put away."""
+    return [_contribution(line) for line in json.loads(zlib.decompress(packed.blob))["messages"]]
+
+
+def put_back(packed: Packed, board: Board) -> None:
+    """Give the objects of an unpacked event the predictions that they had."""
+    _apply_objects(json.loads(zlib.decompress(packed.blob))["objects"], board)
+
+
+def save(view: View) -> bytes:
+    """Return a View as bytes."""
+    return _bytes(
+        {
+            "format": FORMAT,
+            "recipient": view.recipient,
+            "mode": view.mode,
+            "exercise_id": view.exercise_id,
+            "now_ns": view.now_ns,
+            "position": _text(view.position),
+            "digest": _text(view.digest),
+            "messages": _messages(view.ledger.messages.values()),
+            "tombstones": [[origin, _text(identity)] for origin, identity in view.ledger.tombstones],
+            "objects": _objects(view.board.events),
+            "published": [
+                [
+                    _text(one.number),
+                    _node(one.anchor),
+                    [_node(member) for member in sorted(one.members)],
+                    one.revision,
+                    _text(one.shown),
+                    list(one.outcome),
+                    one.is_confirmed,
+                    one.over_since_ns,
+                    [_text(number) for number in one.merged],
+                    one.is_merged,
+                ]
+                for one in view.published.values()
+            ],
+            "packed": [[_text(number), _text(one.ids), _text(one.blob)] for number, one in view.packed.items()],
+            "forgotten": [[_node(node), _text(number), last] for node, (number, last) in view.forgotten.items()],
+        }
+    )
+
+
+def load(data: bytes) -> View:
+    """Return the View of a checkpoint. Raises ValueError if it is none of this version's."""
+    from broker.fusion.view import Published, View  # noqa: PLC0415 - each knows the other
+
+    try:
+        document = json.loads(data)
+        if document["format"] != FORMAT:
+            raise ValueError(f"a checkpoint of another version: {document['format']}")
+        view = View(document["recipient"], document["mode"], document["exercise_id"])
+        view.now_ns = document["now_ns"]
+        view.position, view.digest = _raw(document["position"]), _raw(document["digest"])
+        for line in document["messages"]:
+            view.ledger.add(_contribution(line))
+        view.ledger.tombstones = {(origin, _raw(identity)): None for origin, identity in document["tombstones"]}
+        view.board.apply(view.ledger.standing(), [])
+        _apply_objects(document["objects"], view.board)
+        for line in document["published"]:
+            number, anchor, members, revision, shown, state, confirmed, over_ns, merged, is_merged = line
+            view.published[_raw(number)] = Published(
+                number=_raw(number),
+                anchor=_node_key(anchor),
+                members=frozenset(_node_key(member) for member in members),
+                revision=revision,
+                shown=_raw(shown),
+                outcome=(state[0], state[1]),
+                is_confirmed=confirmed,
+                over_since_ns=over_ns,
+                merged=tuple(_raw(one) for one in merged),
+                is_merged=is_merged,
+            )
+        view.packed = {_raw(number): Packed(_raw(ids), _raw(blob)) for number, ids, blob in document["packed"]}
+        view.forgotten = {_node_key(node): (_raw(number), last) for node, number, last in document["forgotten"]}
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError("not a checkpoint of a View") from error
+    return view
+
+
+def _messages(contributions: Iterable[Contribution]) -> list[list[object]]:
+    """Return messages as lines: epoch, lane, sequence, whether the numbers count, content."""
+    return [[*one.key[2:5], one.body is not None, _text(one.content)] for one in contributions]
+
+
+def _contribution(line: list[Any]) -> Contribution:
+    """Return a message of a line."""
+    epoch, lane, sequence, counts, content = line
+    found = contribution_of(content_pb2.Content.FromString(_raw(content)), epoch=epoch, lane=lane, sequence=sequence)
+    if found is None:
+        raise ValueError("a checkpoint with a message that is never folded")
+    return found if counts else unusable(found)
+
+
+def _objects(events: Iterable[Event]) -> list[list[object]]:
+    """Return what of the objects does not follow from the messages: when an impact was predicted, and which."""
+    return [
+        [[one.key[0], _text(one.key[1]), _text(one.key[2])], one.is_stale, one.tried_ns, _prediction(one.prediction)]
+        for event in events
+        for one in event.objects
+    ]
+
+
+def _apply_objects(lines: list[Any], board: Board) -> None:
+    """Set predictions as they were."""
+    objects: dict[tuple[str, bytes, bytes], TrackedObject] = {
+        one.key: one for event in board.events for one in event.objects
+    }
+    for (origin, event_id, object_id), is_stale, tried_ns, prediction in lines:
+        one = objects.get((origin, _raw(event_id), _raw(object_id)))
+        if one is not None:
+            one.is_stale, one.tried_ns = is_stale, tried_ns
+            one.prediction = None if prediction is None else _prediction_of(prediction)
+
+
+def _prediction(one: Prediction | None) -> list[object] | None:
+    """Return a prediction as a line."""
+    if one is None:
+        return None
+    place = one.place
+    at = [place.lat_deg, place.lon_deg, place.east_m2, place.east_north_m2, place.north_m2]
+    return [one.time_ns, one.time_sigma_s, at, one.apogee_m, one.based_on_ns]
+
+
+def _prediction_of(line: list[Any]) -> Prediction:
+    """Return a prediction of a line."""
+    time_ns, time_sigma_s, at, apogee_m, based_on_ns = line
+    return Prediction(time_ns, time_sigma_s, Place(*at), apogee_m, based_on_ns)
+
+
+def _padded(message_id: bytes) -> bytes:
+    """Return an id at the length that all have in `ids`."""
+    return message_id.ljust(limits.LOCAL_ID_BYTES_MAX, b"\0")
+
+
+def _bytes(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _raw(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _node(key: tuple[str, bytes]) -> list[str]:
+    return [key[0], _text(key[1])]
+
+
+def _node_key(line: list[str]) -> tuple[str, bytes]:
+    return (line[0], _raw(line[1]))

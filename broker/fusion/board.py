@@ -1,0 +1,319 @@
+"""The events of one View as they follow from the messages that stand: nodes, groups, objects and their histories.
+
+What is on the board is a function of the set of standing messages. It is kept up to date one message at a time, but it
+could be thrown away and made anew from the set at any moment with the same result, which is what happens when
+something fails half way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from broker.fusion import impact
+from broker.fusion.associate import Evidence, Links, Matcher, Verdict, grouped
+from broker.fusion.contribution import Report
+from broker.fusion.history import Entry, History
+from broker.fusion.node import Node
+from vedette.v1 import content_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from broker.fusion.contribution import Contribution, Key, Launch, MessageKey, NodeKey, TrackKey
+    from broker.fusion.impact import Prediction
+
+__all__ = ["Board", "Event", "TrackedObject"]
+
+EARLY_REPORTS: Final = 4  # from which the launch is read back
+NO_LINKS: Links[TrackKey] = Links()  # operators speak of events, not of objects
+
+
+@dataclass(slots=True)
+class TrackedObject:
+    """One object: what every origin calls it, and its history."""
+
+    tracks: tuple[TrackKey, ...]
+    history: History
+    prediction: Prediction | None = None
+    is_stale: bool = True  # the history has moved on since the prediction
+    tried_ns: int | None = None  # the newest report when a prediction was last tried
+    _ascent: tuple[tuple[Key, ...], Launch | None] = ((), None)
+
+    @property
+    def key(self) -> TrackKey:
+        """Return the track that was first."""
+        return self.tracks[0]
+
+    def refresh(self) -> None:
+        """Predict the impact anew from what is known now."""
+        self.prediction = impact.predict(self.history.newest)
+        self.is_stale = False
+        self.tried_ns = self.history.newest.time_ns
+
+    def ascent(self) -> Launch | None:
+        """Return where the first reports say that it came from."""
+        early = self.history.first(EARLY_REPORTS)
+        keys = tuple(entry.key for entry in early)
+        if self._ascent[0] != keys:
+            self._ascent = (keys, impact.ascent(History(early).newest))
+        return self._ascent[1]
+
+
+@dataclass(slots=True)
+class Event:
+    """Nodes that speak of one event, in fold order; those that were taken back apart."""
+
+    nodes: tuple[NodeKey, ...]
+    retracted: tuple[NodeKey, ...]
+    objects: list[TrackedObject] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Delta:
+    """What became of one track's reports in one step."""
+
+    added: list[Entry] = field(default_factory=list)
+    removed: list[Key] = field(default_factory=list)
+
+
+class Board:
+    """All events. `recipient` is whose word on what belongs together counts."""
+
+    def __init__(self, recipient: str) -> None:
+        """Start empty."""
+        self.recipient = recipient
+        self.nodes: dict[NodeKey, Node] = {}
+        self.events: list[Event] = []
+        self._event_of: dict[NodeKey, Event] = {}
+        self._matcher = Matcher()
+        self._evidence: dict[tuple[NodeKey, NodeKey], Evidence] = {}
+        self._standing: dict[bytes, list[Contribution]] = {}  # by message_id
+        self._made_from: dict[bytes, dict[MessageKey, Contribution]] = {}
+        self._linking: dict[MessageKey, Contribution] = {}
+        self._links: Links[NodeKey] = Links()
+        self._deltas: dict[TrackKey, _Delta] = {}
+        self._object_of: dict[TrackKey, TrackedObject] = {}
+
+    def apply(self, stands: Sequence[Contribution], falls: Sequence[Contribution]) -> set[NodeKey]:
+        """Take in what stands now and what no longer does; return the nodes of every event that may look different."""
+        self._deltas = {}
+        before = {contribution.node_key: self._outline(contribution.node_key) for contribution in (*stands, *falls)}
+        for contribution in falls:
+            self._fall(contribution)
+        for contribution in stands:
+            self._stand(contribution)
+        touched = {key for key in before if key[1]} | {key[:2] for key in self._deltas}
+        regroup = self._relink()
+        for key in touched:
+            node = self.nodes.get(key)
+            if node is not None and not node.order:
+                del self.nodes[key]
+                self._matcher.forget(key)
+                self._evidence = {pair: found for pair, found in self._evidence.items() if key not in pair}
+            regroup = self._compare(key) or self._outline(key) != before.get(key) or regroup
+        if regroup:
+            touched |= self._regroup()
+        for event in self.events_of(touched):
+            self._reobject(event)
+        return touched
+
+    def events_of(self, *keys: Iterable[NodeKey]) -> list[Event]:
+        """Return the events of these nodes, each once: in the order of the arguments, then of the nodes."""
+        found: dict[int, Event] = {}
+        for group in keys:
+            for key in sorted(group):
+                event = self._event_of.get(key)
+                if event is not None:
+                    found.setdefault(id(event), event)
+        return list(found.values())
+
+    def _outline(self, key: NodeKey) -> tuple[Key, bool] | None:
+        """Return what of a node matters for grouping beside the comparisons."""
+        node = self.nodes.get(key)
+        return (node.first_key, node.is_retracted) if node is not None and node.order else None
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def _stand(self, contribution: Contribution) -> None:
+        """Take in a message."""
+        identity = contribution.key[5]
+        self._standing.setdefault(identity, []).append(contribution)
+        for source in contribution.made_from:
+            self._made_from.setdefault(source, {})[contribution.message_key] = contribution
+        if contribution.event_id:
+            node = self.nodes.get(contribution.node_key)
+            if node is None:
+                node = self.nodes[contribution.node_key] = Node(contribution.node_key)
+            entry = self._entry(contribution)
+            node.add(contribution, entry)
+            if entry is not None:
+                self._note(contribution, entry)
+        if (contribution.same or contribution.not_same) and contribution.origin == self.recipient:
+            self._linking[contribution.message_key] = contribution
+        self._reconsider(identity)
+
+    def _fall(self, contribution: Contribution) -> None:
+        """Let go of a message."""
+        identity = contribution.key[5]
+        others = [other for other in self._standing.get(identity, ()) if other.key != contribution.key]
+        self._standing[identity] = others
+        if not others:
+            del self._standing[identity]
+        for source in contribution.made_from:
+            self._made_from.get(source, {}).pop(contribution.message_key, None)
+        node = self.nodes.get(contribution.node_key)
+        if node is not None:
+            node.remove(contribution)
+            self._note(contribution, None)
+        self._linking.pop(contribution.message_key, None)
+        self._reconsider(identity)
+
+    def _entry(self, contribution: Contribution) -> Entry | None:
+        """Return the report as it counts: not at all if all that it was made from is counted already."""
+        if not isinstance(contribution.body, Report):
+            return None
+        raw = contribution.lineage == content_pb2.LINEAGE_KIND_RAW
+        complete = contribution.lineage == content_pb2.LINEAGE_KIND_COMPLETE and contribution.made_from
+        if complete and all(source in self._standing for source in contribution.made_from):
+            return None
+        return Entry(contribution.key, contribution.track_key, contribution.body, common=not raw)
+
+    def _reconsider(self, identity: bytes) -> None:
+        """Look again at what was made from a message that has come or gone."""
+        for derived in list(self._made_from.get(identity, {}).values()):
+            node = self.nodes.get(derived.node_key)
+            if node is None or derived.key not in node.standing:
+                continue
+            entry = self._entry(derived)
+            if entry is None:
+                node.withdraw(derived.track_key, derived.key)
+            else:
+                node.add(derived, entry)
+            self._note(derived, entry)
+
+    def _note(self, contribution: Contribution, entry: Entry | None) -> None:
+        """Note what became of a report, for the comparisons and the histories."""
+        if not isinstance(contribution.body, Report):
+            return
+        self._matcher.changed(contribution.track_key, contribution.key)
+        delta = self._deltas.setdefault(contribution.track_key, _Delta())
+        if entry is None:
+            delta.removed.append(contribution.key)
+            delta.added = [other for other in delta.added if other.key != contribution.key]
+        else:
+            delta.added.append(entry)
+
+    # --- groups -----------------------------------------------------------------------------------------------------
+
+    def _relink(self) -> bool:
+        """Read the operators' words anew; say whether they changed."""
+        if not self._linking and not self._links.same and not self._links.apart:
+            return False
+        same: set[frozenset[NodeKey]] = set()
+        apart: set[frozenset[NodeKey]] = set()
+        for contribution in self._linking.values():
+            own = contribution.node_key
+            for identities, pairs in ((contribution.same, same), (contribution.not_same, apart)):
+                for identity in identities:
+                    others = {other.node_key for other in self._standing.get(identity, ()) if other.event_id}
+                    pairs |= {frozenset((own, other)) for other in others if other != own}
+        links = Links(frozenset(same), frozenset(apart))
+        changed, self._links = links != self._links, links
+        return changed
+
+    def _compare(self, key: NodeKey) -> bool:
+        """Compare a node with all others; say whether any answer is another than before."""
+        node = self.nodes.get(key)
+        changed = False
+        for other in self.nodes.values() if node is not None else ():
+            if node is None or other is node:
+                continue
+            pair = (key, other.key) if key < other.key else (other.key, key)
+            found = self._matcher.nodes(node, other)
+            if self._evidence.get(pair) != found:
+                self._evidence[pair] = found
+                changed = True
+        return changed
+
+    def _between(self, one: NodeKey, two: NodeKey) -> Evidence:
+        """Return the evidence on two nodes."""
+        return self._matcher.nodes(self.nodes[one], self.nodes[two])
+
+    def _regroup(self) -> set[NodeKey]:
+        """Make the groups anew; return the nodes of those that changed."""
+        old = self.events
+        nodes = sorted(self.nodes.values(), key=lambda node: node.first_key)
+        groups = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
+        retracted: list[list[NodeKey]] = [[] for _ in groups]
+        # What was taken back is shown where it would belong, and decides nothing.
+        for node in nodes:
+            if not node.is_retracted:
+                continue
+            best: tuple[Evidence, int] | None = None
+            for index, group in enumerate(groups):
+                found = min((self._between(node.key, other) for other in group), default=Evidence(Verdict.UNKNOWN))
+                if found.verdict is Verdict.SAME and (best is None or (found, index) < best):
+                    best = (found, index)
+            if best is None:
+                groups.append([])
+                retracted.append([node.key])
+            else:
+                retracted[best[1]].append(node.key)
+        unchanged = {(event.nodes, event.retracted): event for event in old}
+        self.events = [
+            unchanged.get((tuple(live), tuple(gone))) or Event(tuple(live), tuple(gone))
+            for live, gone in zip(groups, retracted, strict=True)
+        ]
+        self._event_of = {key: event for event in self.events for key in (*event.nodes, *event.retracted)}
+        kept = {(event.nodes, event.retracted) for event in self.events} & set(unchanged)
+        moved = [event for event in (*old, *self.events) if (event.nodes, event.retracted) not in kept]
+        changed = {key for event in moved for key in (*event.nodes, *event.retracted)}
+        self._object_of = {track: one for event in old for one in event.objects for track in one.tracks}
+        return changed
+
+    def _reobject(self, event: Event) -> None:
+        """Bring the objects of an event up to date."""
+        tracks = sorted(
+            (track for key in event.nodes for track in self.nodes[key].tracks.values()),
+            key=lambda track: track.order[0],
+        )
+        by_key = {track.key: track for track in tracks}
+        groups = grouped(
+            list(by_key), lambda one, two: self._matcher.tracks(by_key[one], by_key[two]), NO_LINKS
+        )
+        known = {one.tracks: one for one in event.objects}
+        objects = []
+        for group in groups:
+            one = known.get(tuple(group))
+            if one is not None:
+                self._advance(one)
+            else:
+                wanted = {key: entry for track in group for key, entry in by_key[track].entries.items()}
+                one = self._object(tuple(group), wanted)
+            objects.append(one)
+        event.objects = objects
+        self._object_of.update((track, one) for one in objects for track in one.tracks)
+
+    def _advance(self, one: TrackedObject) -> None:
+        """Take what changed into an object whose tracks are the same as before."""
+        deltas = [self._deltas[track] for track in one.tracks if track in self._deltas]
+        if deltas:
+            one.history.change(
+                added=[entry for delta in deltas for entry in delta.added],
+                removed=[key for delta in deltas for key in delta.removed],
+            )
+            one.is_stale = True
+
+    def _object(self, tracks: tuple[TrackKey, ...], wanted: dict[Key, Entry]) -> TrackedObject:
+        """Return an object of these tracks, made from the one that had most of them, if any had."""
+        before = next((self._object_of[track] for track in tracks if track in self._object_of), None)
+        history = History() if before is None else before.history.copy()
+        have = {entry.key: entry for entry in history.entries}
+        history.change(
+            added=[entry for key, entry in wanted.items() if have.get(key) != entry],
+            removed=[key for key in have if key not in wanted],
+        )
+        if before is None:
+            return TrackedObject(tracks, history)
+        return TrackedObject(tracks, history, before.prediction, tried_ns=before.tried_ns)

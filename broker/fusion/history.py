@@ -1,0 +1,123 @@
+"""One object's reports in fold order, and its estimate after each: a late report is folded exactly where it belongs.
+
+The estimate after report n is a function of the reports up to n and of nothing else. A report that comes late, goes, or
+changes is inserted or removed, and everything behind it is computed again from the estimate before it. So the order of
+arrival leaves no trace. Estimates are kept for the newest `KEPT_NEWEST` reports and for every `KEPT_EVERY`th before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from broker.fusion import estimate
+from broker.fusion.contribution import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.fusion.contribution import Key, TrackKey
+    from broker.fusion.estimate import Estimate
+
+__all__ = ["Entry", "History"]
+
+KEPT_NEWEST: Final = 128
+KEPT_EVERY: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One report in its place. `common`: made from what may already be in."""
+
+    key: Key
+    track: TrackKey
+    report: Report
+    common: bool
+
+
+class History:
+    """The reports of one object and what they add up to."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        """Start with any entries, in any order."""
+        self._entries: dict[Key, Entry] = {}
+        self._keys: list[Key] = []
+        self._estimates: list[Estimate | None] = []
+        self.change(added=entries, removed=())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def copy(self) -> History:
+        """Return another history with the same reports. Cheap: what both hold is never changed in place."""
+        twin = History()
+        twin._entries, twin._keys, twin._estimates = self._entries, self._keys, self._estimates
+        return twin
+
+    @property
+    def newest(self) -> Estimate:
+        """Return the estimate after the newest report. There must be one."""
+        last = self._estimates[-1]
+        if last is None:
+            raise LookupError("an object without reports has no estimate")
+        return last
+
+    @property
+    def last(self) -> Entry:
+        """Return the newest report. There must be one."""
+        return self._entries[self._keys[-1]]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Return the reports in order."""
+        return [self._entries[key] for key in self._keys]
+
+    def recent(self, count: int) -> list[tuple[Entry, bool]]:
+        """Return the newest entries, newest first, each with whether the estimate took it."""
+        pairs = zip(reversed(self._keys), reversed(self._estimates), strict=True)
+        return [
+            (self._entries[key], state.taken) for (key, state), _ in zip(pairs, range(count), strict=False) if state
+        ]
+
+    def first(self, count: int) -> list[Entry]:
+        """Return the oldest entries."""
+        return [self._entries[key] for key in self._keys[:count]]
+
+    def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
+        """Put reports in and take reports out, then compute anew from the first that changed. All or nothing."""
+        entries, keys = dict(self._entries), list(self._keys)
+        first = len(keys)
+        for key in removed:
+            if entries.pop(key, None) is not None:
+                index = bisect_left(keys, key)
+                del keys[index]
+                first = min(first, index)
+        for entry in added:
+            index = bisect_left(keys, entry.key)
+            if entry.key not in entries:
+                keys.insert(index, entry.key)
+            entries[entry.key] = entry
+            first = min(first, index)
+        estimates = self._computed(entries, keys, first)
+        self._entries, self._keys, self._estimates = entries, keys, estimates
+
+    def _computed(self, entries: dict[Key, Entry], keys: list[Key], first: int) -> list[Estimate | None]:
+        """Return the estimates, those before `first` as they are."""
+        start = first
+        while start > 0 and self._estimates[start - 1] is None:
+            start -= 1
+        estimates = self._estimates[:start]
+        state = estimates[-1] if estimates else None
+        for key in keys[start:]:
+            entry = entries[key]
+            if state is None:
+                state = estimate.start(entry.report, entry.track)
+            else:
+                state = estimate.absorb(state, entry.report, entry.track, common=entry.common)
+            estimates.append(state)
+            # Thin out as we go, so that a long replay does not hold everything.
+            old = len(estimates) - KEPT_NEWEST - 1
+            if old >= 0 and old % KEPT_EVERY:
+                estimates[old] = None
+        return estimates

@@ -1,0 +1,123 @@
+"""The set of messages of one View, and which of them stand.
+
+A message stands if it is here, was not cancelled, and no standing chain of corrections took its place. All of this is a
+function of the set: what comes first does not matter.
+
+* A duplicate (origin, message_id) changes nothing.
+* CORRECTS takes the named message's place. If the correction is cancelled, the message it corrected stands again, for
+  then the correction was never there.
+* CANCELS removes the named message and everything that corrects it, for ever, whatever becomes of the message that
+  carries it; a cancellation that comes before its target waits as a tombstone.
+
+References count only within one origin: nobody takes back another's word.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from broker.fusion.contribution import Contribution, MessageKey, NodeKey
+
+__all__ = ["TOMBSTONES_MAX", "Change", "Ledger"]
+
+TOMBSTONES_MAX: Final = 65_536  # the oldest is forgotten beyond it: 180 s at the highest rate we accept
+
+Change = tuple[list["Contribution"], list["Contribution"]]  # what stands now, and what no longer does
+
+
+class Ledger:
+    """Messages by identity, with their corrections and cancellations."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.messages: dict[MessageKey, Contribution] = {}
+        self.tombstones: dict[MessageKey, None] = {}
+        self._correctors: dict[MessageKey, set[MessageKey]] = {}
+
+    def add(self, contribution: Contribution) -> Change:
+        """Take a message in; say what stands now that did not, and the other way round."""
+        key = contribution.message_key
+        if key in self.messages:
+            return [], []
+        touched = self._touched_by(contribution)
+        before = {other for other in touched if self.stands(other)}
+        self.messages[key] = contribution
+        for target in contribution.corrects:
+            self._correctors.setdefault((contribution.origin, target), set()).add(key)
+        for target in contribution.cancels:
+            self.tombstones[contribution.origin, target] = None
+        while len(self.tombstones) > TOMBSTONES_MAX:
+            del self.tombstones[next(iter(self.tombstones))]
+        after = {other for other in touched if self.stands(other)}
+        return self._contributions(after - before), self._contributions(before - after)
+
+    def retract(self, key: MessageKey, tombstones: Iterable[MessageKey]) -> None:
+        """Undo `add`, when what followed it failed: the message and the tombstones that only it set."""
+        self.forget([key])
+        for tombstone in tombstones:
+            self.tombstones.pop(tombstone, None)
+
+    def standing(self) -> list[Contribution]:
+        """Return every message that stands, in fold order."""
+        return self._contributions({key for key in self.messages if self.stands(key)})
+
+    def of_nodes(self, nodes: Container[NodeKey]) -> list[Contribution]:
+        """Return every message about these events, standing or not, in fold order."""
+        return self._contributions({key for key, one in self.messages.items() if one.node_key in nodes})
+
+    def forget(self, keys: Iterable[MessageKey]) -> None:
+        """Let messages go whose effect is no longer needed. Their tombstones stay."""
+        for key in keys:
+            contribution = self.messages.pop(key, None)
+            if contribution is None:
+                continue
+            for target in contribution.corrects:
+                correctors = self._correctors.get((contribution.origin, target))
+                if correctors is not None:
+                    correctors.discard(key)
+                    if not correctors:
+                        del self._correctors[contribution.origin, target]
+
+    def stands(self, key: MessageKey) -> bool:
+        """Say whether a message is here, not cancelled and not corrected."""
+        if key not in self.messages or self._is_cancelled(key):
+            return False
+        return all(self._is_cancelled(corrector) for corrector in self._correctors.get(key, ()))
+
+    def _is_cancelled(self, key: MessageKey) -> bool:
+        """Say whether a message, or one that it corrects in however many steps, was cancelled."""
+        seen, waiting = {key}, [key]
+        while waiting:
+            one = waiting.pop()
+            if one in self.tombstones:
+                return True
+            contribution = self.messages.get(one)
+            for target in contribution.corrects if contribution else ():
+                above = (one[0], target)
+                if above not in seen:
+                    seen.add(above)
+                    waiting.append(above)
+        return False
+
+    def _touched_by(self, contribution: Contribution) -> set[MessageKey]:
+        """Return every message whose standing the new one may change: chains of corrections, up and down."""
+        origin = contribution.origin
+        waiting = [contribution.message_key]
+        waiting += [(origin, target) for target in (*contribution.corrects, *contribution.cancels)]
+        touched: set[MessageKey] = set()
+        while waiting:
+            one = waiting.pop()
+            if one in touched:
+                continue
+            touched.add(one)
+            waiting += self._correctors.get(one, ())
+            known = self.messages.get(one)
+            waiting += [(origin, target) for target in known.corrects] if known else []
+        return touched
+
+    def _contributions(self, keys: set[MessageKey]) -> list[Contribution]:
+        """Return messages in fold order."""
+        return sorted((self.messages[key] for key in keys), key=lambda contribution: contribution.key)

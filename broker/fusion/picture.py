@@ -1,0 +1,402 @@
+"""The FusedEvent of one event: what is believed, by whom, and where they differ. Made from the board, without memory.
+
+What an origin said stands in `contributions` as it said it. What is fused stands above: tracks and impact areas from
+the histories, launch and counts from the best of the words. Counts are intervals that hold all that was said, classes
+are weighted by the origins' own weights, positions and times are never averaged between words.
+
+A Disagreement's distance is the difference over its expected standard deviation; it is 1 for what is not a number
+(class, state), and the gap for counts. Under `DISAGREEMENT_LEAST` nothing is said.
+
+Published numbers are rounded (1 mm, 1 mm/s, 1e-7 degrees, 1 ms; covariances to nine digits), so that the last bits of a
+processor's arithmetic do not show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+from broker import geodesy, limits
+from broker.instant import timestamp
+from broker.fusion.contribution import Launch, place_of
+from broker.fusion.estimate import merged
+from broker.fusion.impact import BURNING_MOST, is_descending
+from broker.fusion.outcome import outcome
+from broker.limits import SECOND_NS
+from vedette.v1 import content_pb2, measures_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from broker.fusion.board import Event, TrackedObject
+    from broker.fusion.contribution import Key, NodeKey, Place
+    from broker.fusion.estimate import Matrix, State
+    from broker.fusion.impact import Prediction
+    from broker.fusion.node import Node
+
+__all__ = ["fused_event"]
+
+CONFIRMED_REPORTS: Final = 3
+DISAGREEMENT_LEAST: Final = 2.0
+NOT_A_NUMBER_DISTANCE: Final = 1.0
+RECENT: Final = 8  # newest reports by which it is judged whether an origin contradicts the others
+RECENT_REFUSED: Final = 4
+MILLISECOND_NS: Final = 1_000_000
+FUSED_BYTES_MAX: Final = limits.BODY_BYTES_MAX - 1024  # the content's header comes on top
+TRACKS_MAX: Final = 16
+OBJECT_CONTEXT: Final = b"vedette/v1/fused-object"
+DISTINCT_MANY: Final = 3
+
+
+def fused_event(
+    number: bytes, event: Event, nodes: Mapping[NodeKey, Node], now_ns: int, merged_numbers: Iterable[bytes]
+) -> content_pb2.FusedEvent:
+    """Return the picture of an event under its track number, without revision and basis."""
+    live = [nodes[key] for key in event.nodes]
+    gone = [nodes[key] for key in event.retracted if key in nodes]
+    refused = _refused(event.objects)
+    standing = _standing(live, gone, refused)
+    state, reason = outcome(event, nodes, now_ns, is_confirmed=standing != content_pb2.STANDING_UNCONFIRMED)
+    launch = _launch(number, live, event.objects)
+    fused = content_pb2.FusedEvent(
+        event_id=number,
+        standing=standing,
+        status=content_pb2.EventStatus(event_id=number, state=state, reason=reason),
+        launch=launch,
+        tracks=[_track(number, one, launch) for one in event.objects[:TRACKS_MAX]],
+        impacts=_impacts(number, live, event.objects),
+        contributions=_contributions(live, gone, refused),
+        disagreements=_disagreements(live, gone, refused),
+        merged_event_ids=sorted(merged_numbers),
+    )
+    return _fitted(fused)
+
+
+# --- standing ---------------------------------------------------------------------------------------------------------
+
+
+def _standing(
+    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool]
+) -> content_pb2.Standing.ValueType:
+    """Return how far the event can be relied upon."""
+    if (live and gone) or any(refused.values()):
+        return content_pb2.STANDING_CONFLICT
+    origins = {node.key[0] for node in live if any(node.count(field) for field in ("launch", "track", "impact"))}
+    reports = sum(node.count(field) for node in live for field in ("launch", "track", "impact"))
+    said = any(
+        (status := node.shown("status")) is not None and status[1].status.state == content_pb2.EVENT_STATE_CONFIRMED
+        for node in live
+    )
+    if len(origins) > 1 or reports >= CONFIRMED_REPORTS or said:
+        return content_pb2.STANDING_CONFIRMED
+    return content_pb2.STANDING_UNCONFIRMED
+
+
+def _refused(objects: Sequence[TrackedObject]) -> dict[str, bool]:
+    """Return the origins in objects followed by several, each with whether the estimate cannot take its reports."""
+    found: dict[str, bool] = {}
+    for one in objects:
+        origins = {track[0] for track in one.tracks}
+        if len(origins) == 1:
+            continue
+        recent = one.history.recent(RECENT * len(origins))
+        for origin in origins:
+            taken = [taken for entry, taken in recent if entry.key[1] == origin][:RECENT]
+            found[origin] = found.get(origin, False) or taken.count(False) >= RECENT_REFUSED
+    return found
+
+
+# --- what is fused ----------------------------------------------------------------------------------------------------
+
+
+def _launch(
+    number: bytes, live: Sequence[Node], objects: Sequence[TrackedObject]
+) -> content_pb2.LaunchDetection | None:
+    """Return the launch: the most exact place that was said or can be read back, and the best direction."""
+    said = [found for node in live if (found := node.launch()) is not None]
+    read = [found for one in objects if (found := one.ascent()) is not None]
+    every = said or read
+    if not every:
+        return None
+    best = min(every, key=lambda launch: (launch.place is None, launch.place.spread_m if launch.place else 0.0))
+    directed = [launch for launch in (*said, *read) if launch.azimuth_deg is not None]
+    fused = content_pb2.LaunchDetection(event_id=number)
+    if best.time_ns is not None:
+        fused.launch_time.CopyFrom(_window(best.time_ns, best.time_sigma_s))
+    if best.place is not None:
+        fused.launch_area.CopyFrom(_area(best.place))
+    if directed:
+        sharpest = min(directed, key=lambda launch: launch.azimuth_sigma_deg)
+        fused.azimuth_deg = round(sharpest.azimuth_deg or 0.0, 3)
+        fused.azimuth_sigma_deg = round(min(sharpest.azimuth_sigma_deg, 180.0), 3)
+    words = [shown[1].launch for node in live if (shown := node.shown("launch")) is not None]
+    fused.classes.extend(_classes(words))
+    counts = [word.count for word in words if word.HasField("count")]
+    if counts:
+        fused.count.least = min(count.least for count in counts)
+        fused.count.most = max(count.most for count in counts)
+    return fused
+
+
+def _classes(words: Sequence[content_pb2.LaunchDetection]) -> list[measures_pb2.ClassEstimate]:
+    """Return the mean of the origins' weights."""
+    words = [word for word in words if word.classes]
+    weights: dict[measures_pb2.MissileClass.ValueType, float] = {}
+    for word in words:
+        for estimate in word.classes:
+            weights[estimate.missile_class] = weights.get(estimate.missile_class, 0.0) + estimate.probability
+    return [
+        measures_pb2.ClassEstimate(missile_class=missile_class, probability=round(min(weight / len(words), 1.0), 3))
+        for missile_class, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    ][:16]
+
+
+def _object_id(number: bytes, one: TrackedObject) -> bytes:
+    """Return the object's name in this picture: as sticky as the track number and the first track."""
+    origin, event_id, object_id = one.key
+    digest = hashlib.sha256(OBJECT_CONTEXT)
+    for part in (number, origin.encode(), event_id, object_id):
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return digest.digest()[: limits.ID_BYTES]
+
+
+def _track(number: bytes, one: TrackedObject, launch: content_pb2.LaunchDetection | None) -> content_pb2.TrackUpdate:
+    """Return an object's state."""
+    estimate = one.history.newest
+    state, noise = merged(estimate)
+    track = content_pb2.TrackUpdate(
+        event_id=number,
+        object_id=_object_id(number, one),
+        state=measures_pb2.State(
+            frame=measures_pb2.FRAME_ECEF_WGS84,
+            valid_at=timestamp(estimate.time_ns),
+            position_m=[round(value, 3) for value in state[:3]],
+            velocity_mps=[round(value, 3) for value in state[3:]],
+            covariance=[float(f"{noise[row][column]:.9g}") for row in range(6) for column in range(row, 6)],
+        ),
+        manoeuvre_suspected=estimate.restarts > 0,
+        phase=_phase(estimate.burning_probability, state, noise),
+    )
+    if one.prediction is not None:
+        track.apogee_m.value = round(max(one.prediction.apogee_m, 0.0), 0)
+        if launch is not None and launch.launch_area.HasField("ellipse"):
+            start = launch.launch_area.ellipse.centre
+            place = one.prediction.place
+            range_m, _ = geodesy.distance_azimuth(start.lat_deg, start.lon_deg, place.lat_deg, place.lon_deg)
+            track.ground_range_m.value = round(range_m, 0)
+    return track
+
+
+def _phase(burning: float, state: State, noise: Matrix) -> content_pb2.Phase.ValueType:
+    """Return the phase of flight; not known between burning and falling."""
+    if is_descending(state, noise):
+        return content_pb2.PHASE_DESCENT
+    if burning <= BURNING_MOST:
+        return content_pb2.PHASE_COAST
+    return content_pb2.PHASE_BOOST if burning > 0.5 else content_pb2.PHASE_UNSPECIFIED  # noqa: PLR2004 - more likely than not
+
+
+def _impacts(
+    number: bytes, live: Sequence[Node], objects: Sequence[TrackedObject]
+) -> list[content_pb2.ImpactPrediction]:
+    """Return our own predictions; where there are none, the most exact that an origin made."""
+    own = [_impact(number, one, one.prediction) for one in objects[:TRACKS_MAX] if one.prediction is not None]
+    if own:
+        return own
+    said = [shown for node in live if (shown := node.shown("impact")) is not None]
+    if not said:
+        return []
+    _, best = min(said, key=lambda shown: (_spread_m(shown[1].impact.area), shown[0]))
+    passed_on = content_pb2.ImpactPrediction()
+    passed_on.CopyFrom(best.impact)
+    passed_on.event_id = number
+    passed_on.ClearField("object_id")
+    passed_on.ClearField("source")
+    return [passed_on]
+
+
+def _impact(number: bytes, one: TrackedObject, prediction: Prediction) -> content_pb2.ImpactPrediction:
+    """Return the area that holds the impact with 95 %, and the time."""
+    return content_pb2.ImpactPrediction(
+        event_id=number,
+        object_id=_object_id(number, one),
+        area=_area(prediction.place),
+        time=_window(prediction.time_ns, prediction.time_sigma_s),
+    )
+
+
+def _spread_m(area: measures_pb2.Area) -> float:
+    """Return how wide an area is; infinite if it has no shape."""
+    place = place_of(area)
+    return place.spread_m if place else math.inf
+
+
+def _area(place: Place) -> measures_pb2.Area:
+    """Return the ellipse of 95 %."""
+    major_m, minor_m, orientation_deg = geodesy.ellipse_of_covariance(
+        place.east_m2, place.east_north_m2, place.north_m2
+    )
+    return measures_pb2.Area(
+        ellipse=measures_pb2.Ellipse(
+            centre=measures_pb2.GeoPoint(lat_deg=round(place.lat_deg, 7), lon_deg=round(place.lon_deg, 7)),
+            semi_major_m=round(major_m, 3),
+            semi_minor_m=round(minor_m, 3),
+            orientation_deg=round(orientation_deg, 3),
+            probability=0.95,
+        )
+    )
+
+
+def _window(best_ns: int, sigma_s: float) -> measures_pb2.TimeWindow:
+    """Return a time and two standard deviations either way, to the millisecond."""
+    reach_ns = round(2.0 * sigma_s * SECOND_NS)
+    earliest, best, latest = (
+        timestamp(ns // MILLISECOND_NS * MILLISECOND_NS) for ns in (best_ns - reach_ns, best_ns, best_ns + reach_ns)
+    )
+    return measures_pb2.TimeWindow(earliest=earliest, latest=latest, best=best)
+
+
+# --- who said what ----------------------------------------------------------------------------------------------------
+
+
+def _contributions(
+    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool]
+) -> list[content_pb2.Contribution]:
+    """Return what each origin says, its newest of every kind. What it took back is not shown, only that it did."""
+    by_origin: dict[str, list[Node]] = {}
+    for node in (*live, *gone):
+        by_origin.setdefault(node.key[0], []).append(node)
+    # With two that contradict each other, nobody can say who is wrong.
+    can_flag = len({node.key[0] for node in live}) >= DISTINCT_MANY
+    found = []
+    for origin, nodes in sorted(by_origin.items()):
+        standing = [node for node in nodes if not node.is_retracted]
+        contribution = content_pb2.Contribution(
+            origin=origin,
+            message_count=sum(len(node.order) for node in nodes),
+            flagged=can_flag and refused.get(origin, False),
+        )
+        for field, among in (("launch", standing), ("track", standing), ("impact", standing), ("status", nodes)):
+            newest = _newest(among, field)
+            if newest is not None:
+                getattr(contribution, field).CopyFrom(getattr(newest, field))
+        found.append(contribution)
+    return found
+
+
+def _newest(nodes: Sequence[Node], field: str) -> content_pb2.Content | None:
+    """Return the newest message with that body."""
+    shown = [found for node in nodes if (found := node.shown(field)) is not None]
+    return max(shown, key=_place)[1] if shown else None
+
+
+def _place(shown: tuple[Key, content_pb2.Content]) -> Key:
+    return shown[0]
+
+
+def _disagreements(
+    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool]
+) -> list[content_pb2.Disagreement]:
+    """Return the fields in which origins differ by more than they should."""
+    found: list[tuple[str, float, tuple[str, ...]]] = []
+    for one, two in combinations(sorted(live, key=lambda node: node.key), 2):
+        if one.key[0] != two.key[0]:
+            origins = (one.key[0], two.key[0])
+            found += [(path, distance, origins) for path, distance in _differences(one, two)]
+    if live and gone:
+        every = {node.key[0] for node in (*live, *gone)}
+        found.append(("state", NOT_A_NUMBER_DISTANCE, tuple(sorted(every))))
+    if any(refused.values()):
+        found.append(("state.position_m", DISAGREEMENT_LEAST, tuple(sorted(refused))))
+    # Several nodes of two origins give one answer: the greatest.
+    greatest: dict[tuple[str, tuple[str, ...]], float] = {}
+    for path, distance, origins in found:
+        greatest[path, origins] = max(distance, greatest.get((path, origins), 0.0))
+    return [
+        content_pb2.Disagreement(field_path=path, normalized_distance=round(min(distance, 1e6), 1), origins=origins)
+        for (path, origins), distance in sorted(greatest.items())
+    ]
+
+
+def _differences(one: Node, two: Node) -> list[tuple[str, float]]:
+    """Return the fields in which two origins' words differ, with their distances."""
+    found: list[tuple[str, float]] = []
+    launches = (one.launch(), two.launch())
+    if launches[0] is not None and launches[1] is not None:
+        found += _launch_differences(launches[0], launches[1])
+    impacts = (one.impact(), two.impact())
+    if impacts[0] is not None and impacts[1] is not None:
+        if impacts[0].place is not None and impacts[1].place is not None:
+            found.append(("area.ellipse.centre", _apart(impacts[0].place, impacts[1].place)))
+        if impacts[0].time_ns is not None and impacts[1].time_ns is not None:
+            sigma_s = math.hypot(impacts[0].time_sigma_s, impacts[1].time_sigma_s, 1.0)
+            found.append(("time.best", abs(impacts[0].time_ns - impacts[1].time_ns) / SECOND_NS / sigma_s))
+    found = [(path, distance) for path, distance in found if distance >= DISAGREEMENT_LEAST]
+    words = (one.shown("launch"), two.shown("launch"))
+    if words[0] is not None and words[1] is not None:
+        found += _word_differences(words[0][1].launch, words[1][1].launch)
+    return found
+
+
+def _launch_differences(one: Launch, two: Launch) -> list[tuple[str, float]]:
+    """Return the distances of two launches' numbers."""
+    found: list[tuple[str, float]] = []
+    if one.time_ns is not None and two.time_ns is not None:
+        sigma_s = math.hypot(one.time_sigma_s, two.time_sigma_s, 1.0)
+        found.append(("launch_time.best", abs(one.time_ns - two.time_ns) / SECOND_NS / sigma_s))
+    if one.place is not None and two.place is not None:
+        found.append(("launch_area.ellipse.centre", _apart(one.place, two.place)))
+    if one.azimuth_deg is not None and two.azimuth_deg is not None:
+        turned_deg = abs((one.azimuth_deg - two.azimuth_deg + 180.0) % 360.0 - 180.0)
+        found.append(("azimuth_deg", turned_deg / math.hypot(one.azimuth_sigma_deg, two.azimuth_sigma_deg)))
+    return found
+
+
+def _word_differences(one: content_pb2.LaunchDetection, two: content_pb2.LaunchDetection) -> list[tuple[str, float]]:
+    """Return where counts do not overlap and likeliest classes differ."""
+    found: list[tuple[str, float]] = []
+    if one.HasField("count") and two.HasField("count"):
+        gap = max(one.count.least, two.count.least) - min(one.count.most, two.count.most)
+        if gap > 0:
+            found.append(("count", float(gap)))
+    if one.classes and two.classes:
+        likeliest = [
+            max(word.classes, key=lambda estimate: (estimate.probability, -estimate.missile_class)).missile_class
+            for word in (one, two)
+        ]
+        if likeliest[0] != likeliest[1]:
+            found.append(("classes", NOT_A_NUMBER_DISTANCE))
+    return found
+
+
+def _apart(one: Place, two: Place) -> float:
+    """Return the normalised distance of two places; 100 m are nobody's disagreement."""
+    away_m, azimuth_deg = geodesy.distance_azimuth(one.lat_deg, one.lon_deg, two.lat_deg, two.lon_deg)
+    sin, cos = math.sin(math.radians(azimuth_deg)), math.cos(math.radians(azimuth_deg))
+    east_m2, north_m2 = one.east_m2 + two.east_m2, one.north_m2 + two.north_m2
+    along_m2 = east_m2 * sin * sin + north_m2 * cos * cos + 2.0 * (one.east_north_m2 + two.east_north_m2) * sin * cos
+    return away_m / math.sqrt(max(along_m2, 0.0) + 1e4)
+
+
+def _fitted(fused: content_pb2.FusedEvent) -> content_pb2.FusedEvent:
+    """Leave out what does not go into one message: first the origins' own words, largest first, never who spoke."""
+    while fused.ByteSize() > FUSED_BYTES_MAX:
+        parts = [
+            (getattr(contribution, field).ByteSize(), index, field)
+            for index, contribution in enumerate(fused.contributions)
+            for field in ("launch", "track", "impact")
+            if contribution.HasField(field)  # type: ignore[arg-type] # the three names stand above
+        ]
+        if parts:
+            _, index, field = max(parts)
+            fused.contributions[index].ClearField(field)  # type: ignore[arg-type] # one of the three above
+        elif len(fused.tracks) > 1:
+            del fused.tracks[-1]
+        elif len(fused.impacts) > 1:
+            del fused.impacts[-1]
+        else:
+            del fused.merged_event_ids[:]
+            break
+    return fused

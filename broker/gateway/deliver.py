@@ -1,0 +1,219 @@
+"""Step 9: everything that the nation received goes to any number of watchers, each at its own pace.
+
+A watcher reads the inbox from its own position: first what it missed, marked CATCHING_UP, then live. It holds nobody
+up, and nobody holds it up: a stopped one keeps only its place in the store. While it catches up no alarm is told; when
+it is there, what holds then is told once, so that nobody is woken for a launch that was cancelled meanwhile. If the
+gateway itself is still catching up with the hub, a watcher waits for it a second and no longer: in doubt, alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.clock import exercise_ns, nanoseconds, timestamp
+from broker.gateway.alarm import AlarmBook, impact_is_past
+from broker.gateway.downlink import INBOX
+from broker.refusal import Reason, Refused
+from broker.stages import Leg, mode_label, precedence_label
+from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, national_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.clock import Clock
+    from broker.gateway.link import LinkState
+    from broker.stages import Metrics
+    from broker.store import Record, Store
+
+POSITION_BYTES: Final = 8
+NOTICES_MAX: Final = 256  # gaps and link changes that wait for one watcher; the oldest give way
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The watch side of a gateway."""
+
+    store: Store
+    link: LinkState
+    live: asyncio.Event  # the downlink is at the head of our log
+    clock: Clock
+    metrics: Metrics
+    _watches: set[_Watch] = field(default_factory=set)
+
+    async def watch(self, request: national_pb2.WatchRequest, mode: int) -> AsyncIterator[national_pb2.WatchResponse]:
+        """Yield everything of one mode, for ever. Raises Refused for a position that was never given out."""
+        bounds = await self.store.bounds(INBOX)
+        after = bounds.last if request.live_only else _position(request.resume_after, bounds.first, bounds.last)
+        watch = _Watch(self, mode, after=after, head=bounds.last)
+        self._watches.add(watch)
+        self.metrics.watchers.set(len(self._watches))
+        try:
+            async for response in watch.run():
+                yield response
+        finally:
+            self._watches.discard(watch)
+            self.metrics.watchers.set(len(self._watches))
+            await watch.stop()
+
+    def report_gap(self, gap: national_pb2.Gap) -> None:
+        """Tell every watcher of numbers that never came."""
+        for watch in self._watches:
+            watch.notice(national_pb2.WatchResponse(gap=gap))
+
+
+class _Watch:
+    """One watcher: its place in the inbox, and what it was told of alarms."""
+
+    def __init__(self, delivery: Delivery, mode: int, *, after: int, head: int) -> None:
+        self._delivery = delivery
+        self._mode = mode
+        self._position = after
+        self._head = head
+        self._book = AlarmBook()
+        self._told = False  # whether the alarms that hold were told
+        self._notices: deque[national_pb2.WatchResponse] = deque(maxlen=NOTICES_MAX)
+        self._wake = asyncio.Event()
+        self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def notice(self, response: national_pb2.WatchResponse) -> None:
+        self._notices.append(response)
+        self._wake.set()
+
+    async def run(self) -> AsyncIterator[national_pb2.WatchResponse]:
+        self._tasks = [
+            asyncio.create_task(self._read(), name="watch-read"),
+            asyncio.create_task(self._watch_link(), name="watch-link"),
+            asyncio.create_task(self._tell_in_time(), name="watch-alarms"),
+        ]
+        yield self._link_status()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for task in self._tasks:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    raise error
+            while self._notices:
+                yield self._stamped(self._notices.popleft())
+            while not self._records.empty():
+                for response in self._responses(self._records.get_nowait()):
+                    yield response
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            async for record in self._delivery.store.follow(INBOX, after=self._position, lane=self._mode):
+                await self._records.put(record)
+                self._wake.set()
+        finally:
+            self._wake.set()
+
+    async def _watch_link(self) -> None:
+        link = self._delivery.link
+        while True:
+            async with link.changed:
+                await link.changed.wait()
+            self.notice(self._link_status())
+
+    async def _tell_in_time(self) -> None:
+        """Once at the head, or after a second of waiting for it, tell the alarms that hold."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._delivery.live.wait(), limits.CATCH_UP_WAIT_S)
+        bounds = await self._delivery.store.bounds(INBOX)
+        deadline = asyncio.get_running_loop().time() + limits.CATCH_UP_WAIT_S
+        self._head = max(self._head, bounds.last)
+        while self._position < self._head and asyncio.get_running_loop().time() < deadline:
+            newer = await self._delivery.store.read(INBOX, after=self._position, limit=1, lane=self._mode)
+            if not newer or newer[0].position > self._head:
+                break
+            await asyncio.sleep(0.01)
+        self._told = True
+        for change in (*self._book.lowered(), *self._book.raised()):
+            self.notice(national_pb2.WatchResponse(alarm=change))
+
+    def _responses(self, record: Record) -> list[national_pb2.WatchResponse]:
+        entry = journal_pb2.InboxRecord.FromString(record.data)
+        warning = self._warning(entry, catching_up=entry.catching_up or record.position <= self._head)
+        self._position = record.position
+        if entry.catching_up and self._told:
+            # The gateway was away, we were not: again, first everything in order and then what holds.
+            self._told = False
+            self._tasks[-1] = asyncio.create_task(self._tell_in_time(), name="watch-alarms")
+        responses = [self._stamped(national_pb2.WatchResponse(warning=warning))]
+        change = self._book.fold(warning.content, impact_is_past=self._impact_is_past(warning))
+        if change is not None and self._told:
+            responses.append(self._stamped(national_pb2.WatchResponse(alarm=change)))
+        return responses
+
+    def _warning(self, entry: journal_pb2.InboxRecord, *, catching_up: bool) -> national_pb2.Warning:
+        now_ns = self._delivery.clock.wall_ns()
+        envelope = envelope_pb2.Envelope.FromString(entry.delivery.envelope)
+        header = envelope_pb2.RoutingHeader.FromString(envelope.header)
+        hub = entry.delivery.stamps
+        warning = national_pb2.Warning(
+            header=header,
+            content=content_pb2.Content.FromString(envelope.body),
+            stamps=national_pb2.DeliveryStamps(
+                hub_received_at=hub.received_at,
+                hub_stored_at=hub.stored_at,
+                hub_sent_at=hub.sent_at,
+                received_at=entry.received_at,
+                delivered_at=timestamp(now_ns),
+            ),
+        )
+        if nanoseconds(header.stale_after) < now_ns:
+            warning.marks.append(national_pb2.MARK_LATE)
+        if entry.delivery.pending:
+            warning.marks.append(national_pb2.MARK_PENDING)
+        if catching_up:
+            warning.marks.append(national_pb2.MARK_CATCHING_UP)
+        else:
+            self._note_latency(header, nanoseconds(entry.received_at), now_ns)
+        return warning
+
+    def _note_latency(self, header: envelope_pb2.RoutingHeader, received_ns: int, now_ns: int) -> None:
+        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
+        leg = self._delivery.metrics.leg.labels(Leg.DELIVER.value, *labels)
+        leg.observe(max(0, now_ns - received_ns) / limits.SECOND_NS)
+
+    def _impact_is_past(self, warning: national_pb2.Warning) -> bool:
+        offset = self._delivery.link.hub_offset()
+        if national_pb2.MARK_LATE not in warning.marks or offset is None:
+            return False
+        error_ns = abs(offset.offset_ns) + offset.error_ns
+        if error_ns > limits.SECOND_NS:
+            return False  # the clocks are not known to be right
+        now_ns = self._delivery.clock.wall_ns()
+        if warning.header.HasField("exercise"):
+            now_ns = exercise_ns(warning.header.exercise, now_ns)
+        return impact_is_past(warning.content, now_ns=now_ns, clock_error_ns=error_ns)
+
+    def _link_status(self) -> national_pb2.WatchResponse:
+        link = self._delivery.link
+        status = national_pb2.LinkStatus(hub_connected=link.connected, since=timestamp(link.since_ns))
+        return self._stamped(national_pb2.WatchResponse(link=status))
+
+    def _stamped(self, response: national_pb2.WatchResponse) -> national_pb2.WatchResponse:
+        response.position = self._position.to_bytes(POSITION_BYTES, "big")
+        return response
+
+
+def _position(token: bytes, first: int, last: int) -> int:
+    """Return the store position of a watcher's token; from the oldest kept if that is gone."""
+    if not token:
+        return first - 1
+    if len(token) != POSITION_BYTES:
+        raise Refused(Reason.REASON_BAD_POSITION, "resume with a position that a WatchResponse gave you")
+    position = int.from_bytes(token, "big")
+    if position > last:
+        raise Refused(Reason.REASON_BAD_POSITION, "this gateway never gave out that position")
+    return max(position, first - 1)

@@ -1,0 +1,352 @@
+"""Step 2: what each recipient gets of one message, as the nation's policy and what the recipient holds demand.
+
+The policy decides what a recipient may see (`broker.gateway.release`, pure). Here that becomes messages:
+
+* ids are made anew for the recipient; references name only what was sealed to it, or nothing;
+* a correction is owed if what the recipient may see of the new differs from what it saw of the old; one of which it may
+  now see nothing goes as a bare CANCELS;
+* a cancellation is owed to everyone who got any version, as a bare reference; NOT_A_LAUNCH to everyone who ever got
+  anything of the event, as a bare status; both even if the policy now denies, and without a reason then;
+* a message under a delay is held, decided again when due, and may only get tighter; a cancel of it drops both, a
+  correction replaces it, due at the later of the two times;
+* an object that may be shown only every so often is not shown in between.
+
+Everything here runs in one task and is tentative until the batch is durable (see ledger.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.clock import exercise_ns, nanoseconds, timestamp, wall_of_exercise_ns
+from broker.gateway.ids import Kind, intake_key
+from broker.gateway.release import (
+    Decision,
+    Subject,
+    combine,
+    decide,
+    decision_from_json,
+    redact,
+    release_instant_ns,
+    same_for,
+)
+from broker.gateway.seal import Outgoing
+from broker.store import StoreError
+from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from broker.gateway.held import Held
+    from broker.gateway.ids import Scope
+    from broker.gateway.intake import Taken
+    from broker.gateway.ledger import Ledger
+    from broker.gateway.release import Policy
+
+log = logging.getLogger(__name__)
+
+CHAIN_MAX: Final = 64  # ancestors of a correction that are looked at
+SELF: Final = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """What became of one message for one recipient: for the audit trail, and for whoever asks why."""
+
+    recipient: str
+    outcome: str  # sent | held | withheld | unchanged | too-soon | nothing-owed
+    decision: Decision
+    outgoing: Outgoing | None = None
+    due_ns: int = 0
+
+
+@dataclass(slots=True)
+class Discloser:
+    """Step 2 for one nation."""
+
+    us: str
+    ledger: Ledger
+    held: Held
+    may_pass_on: Callable[[str, str], bool]
+
+    async def disclose(
+        self, taken: Taken, policy: Policy, recipient: str, *, now_ns: int, held: journal_pb2.HeldRecord | None = None
+    ) -> Disclosed:
+        """Return what the recipient (a member code; our own for `self`) gets of the message now.
+
+        `held` is the record of a message that waited for its delay: it is decided again, only tighter.
+        """
+        subject = Subject(taken.content, taken.label, taken.precedence)
+        decision = decide(policy, subject, SELF if recipient == self.us else recipient, now_ns=now_ns)
+        if held is not None:
+            decision = combine(decision_from_json(held.decision), decision)
+        try:
+            return await self._dispatch(taken, recipient, decision, now_ns)
+        except StoreError:
+            raise  # nobody gets anything of this batch, and it is tried again
+        except Exception as fault:  # an error in disclosing is a denial for this recipient, and an alarm
+            log.exception("disclosing to %s failed", recipient)
+            return Disclosed(recipient, "withheld", replace(decision, released=False, fault=type(fault).__name__))
+
+    async def _dispatch(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
+        references = taken.content.header.references
+        cancelled = _target(references, content_pb2.RELATION_CANCELS)
+        corrected = _target(references, content_pb2.RELATION_CORRECTS)
+        if cancelled is not None:
+            return await self._cancel(taken, recipient, decision, cancelled, now_ns)
+        if _takes_back_event(taken.content):
+            return await self._take_back(taken, recipient, decision, now_ns)
+        if corrected is not None:
+            return await self._correct(taken, recipient, decision, corrected, now_ns)
+        return await self._new(taken, recipient, decision, now_ns)
+
+    # -- new messages -------------------------------------------------------------------------------------------------
+    async def _new(
+        self,
+        taken: Taken,
+        recipient: str,
+        decision: Decision,
+        now_ns: int,
+        *,
+        correcting: bytes | None = None,
+        not_before_ns: int = 0,
+    ) -> Disclosed:
+        if not decision.released or self._was_taken_back(taken):
+            return Disclosed(recipient, "withheld", decision)
+        due_ns = max(self._released_ns(taken, decision), not_before_ns)
+        if due_ns > now_ns:
+            event_key = event_key_of(taken.content, taken.scope)
+            self.held.hold(taken.key, recipient, decision, due_ns=due_ns, event_key=event_key)
+            return Disclosed(recipient, "held", decision, due_ns=due_ns)
+        if correcting is None and self._too_soon(taken, recipient, decision):
+            return Disclosed(recipient, "too-soon", decision)
+        content = await self._view(taken, recipient, decision, now_ns)
+        if correcting is not None:
+            content.header.references.add(message_id=correcting, relation=content_pb2.RELATION_CORRECTS)
+        return self._send(taken, recipient, decision, content, due_ns)
+
+    def _was_taken_back(self, taken: Taken) -> bool:
+        """Return whether a cancellation came before its target: then nobody ever hears of the target."""
+        event_key = event_key_of(taken.content, taken.scope)
+        return self.ledger.is_taken_back(taken.key) or (
+            event_key is not None and taken.body != "status" and self.ledger.is_taken_back(event_key)
+        )
+
+    def _released_ns(self, taken: Taken, decision: Decision) -> int:
+        """Return the wall time at which the message may go: a function of the cell where a time is coarse."""
+        instant_ns = self._instant_ns(taken, decision)
+        header = taken.content.header
+        return wall_of_exercise_ns(header.exercise, instant_ns) if header.HasField("exercise") else instant_ns
+
+    def _instant_ns(self, taken: Taken, decision: Decision) -> int:
+        """Return the same in the content's own time: the exercise's, or the wall's."""
+        header = taken.content.header
+        received_ns = taken.received_ns
+        if header.HasField("exercise"):
+            received_ns = exercise_ns(header.exercise, received_ns)
+        return release_instant_ns(decision, taken.content, received_ns)
+
+    def _too_soon(self, taken: Taken, recipient: str, decision: Decision) -> bool:
+        if taken.body != "track" or decision.minimum_interval_s <= 0:
+            return False
+        state = taken.content.track.state
+        at_ns = nanoseconds(state.valid_at)
+        object_key = intake_key(taken.scope, b"object:" + taken.content.track.object_id)
+        last_ns = self.ledger.shown_at_ns(recipient, object_key)
+        if last_ns is not None and abs(at_ns - last_ns) < decision.minimum_interval_s * limits.SECOND_NS:
+            return True
+        self.ledger.note_shown(recipient, object_key, at_ns)
+        return False
+
+    # -- corrections --------------------------------------------------------------------------------------------------
+    async def _correct(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
+        not_before_ns = 0
+        for local in await self._ancestors(taken.scope, target):
+            dropped_due_ns = self.held.drop(intake_key(taken.scope, local), recipient)
+            not_before_ns = max(not_before_ns, dropped_due_ns or 0)
+        old = await self._newest_sealed(taken.scope, recipient, target)
+        if old is None:
+            return await self._new(taken, recipient, decision, now_ns, not_before_ns=not_before_ns)
+        if not decision.released:
+            return self._bare_cancel(taken, recipient, decision, old.header.message_id, now_ns)
+        if same_for(old, await self._view(taken, recipient, decision, now_ns)):
+            return Disclosed(recipient, "unchanged", decision)
+        return await self._new(
+            taken,
+            recipient,
+            decision,
+            now_ns,
+            correcting=old.header.message_id,
+            not_before_ns=not_before_ns,
+        )
+
+    async def _ancestors(self, scope: Scope, local: bytes) -> list[bytes]:
+        """Return the system's ids of a message and of what it corrects, newest first."""
+        chain = [local]
+        while len(chain) < CHAIN_MAX:
+            record = await self.ledger.intake(intake_key(scope, chain[-1]))
+            if record is None:
+                break
+            older = _target(record.content.header.references, content_pb2.RELATION_CORRECTS)
+            if older is None or older in chain:
+                break
+            chain.append(older)
+        return chain
+
+    async def _newest_sealed(self, scope: Scope, recipient: str, local: bytes) -> content_pb2.Content | None:
+        for candidate in await self._ancestors(scope, local):
+            sealed = await self.ledger.sealed(recipient, scope, candidate)
+            if sealed is not None:
+                return sealed
+        return None
+
+    # -- cancellations ------------------------------------------------------------------------------------------------
+    async def _cancel(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
+        """Take back one message and its corrections, held or sent."""
+        target_key = intake_key(taken.scope, target)
+        versions = [target_key, *self.ledger.corrections_of(target_key)]
+        for key in versions:
+            self.held.drop(key, recipient)
+        for key in versions:
+            record = await self.ledger.intake(key)
+            if record is None:
+                continue
+            sealed = await self.ledger.sealed(recipient, taken.scope, record.content.header.message_id)
+            if sealed is not None:
+                return self._bare_cancel(taken, recipient, decision, sealed.header.message_id, now_ns)
+        return Disclosed(recipient, "nothing-owed", decision)
+
+    def _bare_cancel(
+        self, taken: Taken, recipient: str, decision: Decision, message_id: bytes, now_ns: int
+    ) -> Disclosed:
+        content = self._bare(taken, recipient)
+        content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CANCELS)
+        return self._send(taken, recipient, decision, content, now_ns)
+
+    async def _take_back(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
+        """Tell everyone who got anything of the event that it was no launch."""
+        event_key = _event_key(taken)
+        self.held.drop_event(event_key, recipient)
+        if not self.ledger.knows_event(recipient, event_key):
+            return Disclosed(recipient, "nothing-owed", decision)
+        if decision.released:
+            content = await self._view(taken, recipient, decision, now_ns)
+        else:
+            content = self._bare(taken, recipient)
+            content.header.lineage.kind = content_pb2.LINEAGE_KIND_RAW
+            content.status.event_id = self._id(taken, recipient, Kind.EVENT, taken.content.status.event_id)
+            content.status.state = taken.content.status.state
+        return self._send(taken, recipient, decision, content, now_ns)
+
+    # -- what a recipient sees ------------------------------------------------------------
+    async def _view(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> content_pb2.Content:
+        """Return the redacted content with the recipient's own ids and the references that it can follow."""
+        original = content_pb2.Content()
+        original.CopyFrom(taken.content)
+        stamps = original.header.stamps
+        stamps.received_at.CopyFrom(timestamp(taken.received_ns))
+        stamps.decided_at.CopyFrom(timestamp(now_ns))
+        stamps.sealed_at.CopyFrom(timestamp(now_ns))  # in the same batch
+        content = redact(original, decision, released_ns=self._instant_ns(taken, decision))
+        content.header.message_id = self._id(taken, recipient, Kind.MESSAGE, taken.content.header.message_id)
+        body = getattr(content, taken.body)
+        for name, kind in (("event_id", Kind.EVENT), ("object_id", Kind.OBJECT), ("notice_id", Kind.NOTICE)):
+            local = getattr(getattr(taken.content, taken.body), name, b"")
+            if local:
+                setattr(body, name, self._id(taken, recipient, kind, local))
+        content.header.ClearField("references")
+        for reference in taken.content.header.references:
+            await self._refer(taken, recipient, content, reference)
+        await self._descend(taken, recipient, content)
+        return content
+
+    async def _refer(
+        self, taken: Taken, recipient: str, content: content_pb2.Content, reference: content_pb2.Reference
+    ) -> None:
+        match reference.relation:
+            case content_pb2.RELATION_CORRECTS | content_pb2.RELATION_CANCELS:
+                return  # written by whoever knows what the recipient holds
+            case content_pb2.RELATION_SAME_EVENT_AS | content_pb2.RELATION_NOT_SAME_EVENT_AS:
+                if recipient == self.us:  # an operator's word, about ids as this nation holds them
+                    content.header.references.append(reference)
+            case _:
+                sealed = await self._newest_sealed(taken.scope, recipient, reference.message_id)
+                if sealed is not None:
+                    content.header.references.add(message_id=sealed.header.message_id, relation=reference.relation)
+
+    async def _descend(self, taken: Taken, recipient: str, content: content_pb2.Content) -> None:
+        """Lineage names only messages that the recipient holds; if any is left out, it is PARTIAL."""
+        lineage = taken.content.header.lineage
+        content.header.lineage.kind = lineage.kind
+        del content.header.lineage.message_ids[:]
+        for local in lineage.message_ids:
+            sealed = await self.ledger.sealed(recipient, taken.scope, local)
+            if sealed is None:
+                content.header.lineage.kind = content_pb2.LINEAGE_KIND_PARTIAL
+            else:
+                content.header.lineage.message_ids.append(sealed.header.message_id)
+
+    def _bare(self, taken: Taken, recipient: str) -> content_pb2.Content:
+        content = content_pb2.Content()
+        header = taken.content.header
+        content.header.message_id = self._id(taken, recipient, Kind.MESSAGE, header.message_id)
+        content.header.origin = header.origin
+        content.header.mode = header.mode
+        if header.HasField("exercise"):
+            content.header.exercise.CopyFrom(header.exercise)
+        return content
+
+    def _send(
+        self, taken: Taken, recipient: str, decision: Decision, content: content_pb2.Content, released_ns: int
+    ) -> Disclosed:
+        if taken.body and taken.body != "heartbeat" and hasattr(getattr(taken.content, taken.body), "event_id"):
+            self.ledger.note_event(recipient, _event_key(taken))
+        self.ledger.note_sealed(recipient, content)
+        label = self._label(taken, recipient, decision)
+        outgoing = Outgoing(recipient, content, taken.precedence, label, released_ns)
+        return Disclosed(recipient, "sent", decision, outgoing)
+
+    def _label(self, taken: Taken, recipient: str, decision: Decision) -> envelope_pb2.SecurityLabel:
+        """Return the label for one recipient: itself, and those to whom it may pass this on."""
+        label = taken.label
+        onward = (
+            []
+            if label.originator_controlled or recipient == self.us
+            else [
+                member
+                for member in label.releasable_to
+                if member not in (self.us, recipient) and self.may_pass_on(recipient, member)
+            ]
+        )
+        return envelope_pb2.SecurityLabel(
+            policy=label.policy,
+            classification=label.classification,
+            releasable_to=sorted({recipient, *onward}),
+            caveats=sorted({*label.caveats, *decision.caveats}),
+            originator_controlled=label.originator_controlled,
+        )
+
+    def _id(self, taken: Taken, recipient: str, kind: Kind, local: bytes) -> bytes:
+        return self.ledger.ids.of(kind, taken.scope, recipient=recipient, local=local)
+
+
+def _target(references: Iterable[content_pb2.Reference], relation: int) -> bytes | None:
+    return next((reference.message_id for reference in references if reference.relation == relation), None)
+
+
+def _takes_back_event(content: content_pb2.Content) -> bool:
+    return content.WhichOneof("body") == "status" and content.status.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
+
+
+def event_key_of(content: content_pb2.Content, scope: Scope) -> bytes | None:
+    """Return the key under which this gateway keeps the message's event; None for a body without one."""
+    body = content.WhichOneof("body")
+    event_id = getattr(getattr(content, body), "event_id", b"") if body else b""
+    return intake_key(scope, b"event:" + event_id) if event_id else None
+
+
+def _event_key(taken: Taken) -> bytes:
+    return event_key_of(taken.content, taken.scope) or taken.key

@@ -1,0 +1,73 @@
+"""Ids that are made anew for each recipient, so that no id tells one nation what another was shown.
+
+An id is the first 16 bytes of HMAC-SHA-256(gateway secret, kind, mode, exercise, recipient, system, local id, session),
+each part with its length before it. The same message to the same recipient always gets the same id, also after a
+restart; the secret is kept with the keys and not in the outbox, so that a lost disk does not change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import Enum
+
+from broker import limits
+from broker.envelope import length_prefixed
+
+
+class Kind(Enum):
+    """What an id names; ids of different kinds never meet."""
+
+    MESSAGE = b"message"
+    EVENT = b"event"
+    OBJECT = b"object"
+    NOTICE = b"notice"
+    CANARY = b"canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Within what a system's own ids are unique."""
+
+    mode: int
+    exercise_id: str
+    system: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Makes ids. `salt` is empty but for an outbox that began without knowing what an earlier one had sealed."""
+
+    secret: bytes
+    salt: bytes = b""
+
+    def of(self, kind: Kind, scope: Scope, *, recipient: str, local: bytes) -> bytes:
+        """Return the 16-byte id under which `recipient` knows what the system calls `local`."""
+        parts = length_prefixed(
+            b"vedette/v1/id",
+            kind.value,
+            scope.mode.to_bytes(4, "big"),
+            scope.exercise_id.encode(),
+            recipient.encode(),
+            scope.system.encode(),
+            local,
+            scope.session.encode(),
+            self.salt,
+        )
+        return hmac.digest(self.secret, parts, hashlib.sha256)[: limits.ID_BYTES]
+
+
+def intake_key(scope: Scope, local: bytes) -> bytes:
+    """Return the 32-byte key under which this gateway itself keeps a system's message."""
+    return hashlib.sha256(
+        length_prefixed(
+            b"vedette/v1/intake",
+            scope.mode.to_bytes(4, "big"),
+            scope.exercise_id.encode(),
+            scope.system.encode(),
+            scope.session.encode(),
+            local,
+        )
+    ).digest()

@@ -1,0 +1,48 @@
+"""Load the one nation that this gateway is for.
+
+Only its plugin is imported: the process holds that nation's signing keys, and nobody else's code belongs beside them.
+Exactly one distribution may claim the code, and nobody else may claim our import names: a wheel that overwrites
+`broker` or `certs` would run with the keys.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points, packages_distributions
+from typing import Final
+
+from broker.plugin import Nation
+
+GROUP: Final = "vedette.nations"
+DISTRIBUTION: Final = "vedette"
+NAMES: Final = ("broker", "certs", "nations", "vedette")
+
+
+class LoadError(Exception):
+    """The nation's plugin cannot be used; the text says what to install or remove."""
+
+
+def load_nation(code: str) -> Nation:
+    """Return the plugin of a nation. Raises LoadError."""
+    check_names()
+    claimants = [entry for entry in entry_points(group=GROUP) if entry.name == code]
+    if not claimants:
+        known = ", ".join(sorted({entry.name for entry in entry_points(group=GROUP)})) or "none"
+        raise LoadError(f"no plugin for {code} is installed; there are: {known}")
+    if len({entry.value for entry in claimants}) > 1:
+        values = ", ".join(sorted(entry.value for entry in claimants))
+        raise LoadError(f"several plugins claim {code}: {values}; remove all but one")
+    nation = claimants[0].load()
+    if not isinstance(nation, Nation):
+        raise LoadError(f"{claimants[0].value} is not a broker.plugin.Nation")
+    if nation.code != code:
+        raise LoadError(f"{claimants[0].value} is the plugin of {nation.code}, not of {code}")
+    return nation
+
+
+def check_names() -> None:
+    """Refuse to run beside another distribution that claims one of our import names. Raises LoadError."""
+    owners = packages_distributions()
+    for name in NAMES:
+        others = sorted({owner for owner in owners.get(name, ()) if owner.lower() != DISTRIBUTION})
+        if others:
+            raise LoadError(f"{', '.join(others)} also installs {name!r}: uninstall it, or keep Vedette apart from it")

@@ -1,0 +1,327 @@
+"""Steps 2 to 4 in one task: decide, redact, number, seal, and make it all durable in one transaction.
+
+Reports from all systems queue up here. What is waiting is taken as one batch: every message is disclosed to every
+recipient under one snapshot of the policy, what goes out is numbered and sealed, and the recorded intake, the
+envelopes, the held messages, the numbers and the ledger are stored together. Only then is a report accepted. If the
+store fails, nothing of the batch has happened: no number is used up, nothing is remembered, and the systems are told.
+
+Messages held by a delay come back into the same task when they are due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.clock import nanoseconds, timestamp
+from broker.gateway.disclose import Disclosed, event_key_of
+from broker.gateway.ids import Scope, intake_key
+from broker.gateway.intake import Taken
+from broker.gateway.ledger import INTAKE, OUTBOX
+from broker.gateway.seal import Outgoing, Sealed, seal_all
+from broker.refusal import Reason, Refused
+from broker.stages import Leg, mode_label, precedence_label
+from broker.store import Full, NewRecord, StoreError
+from vedette.v1 import content_pb2, journal_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broker.audit import AuditTrail
+    from broker.clock import Clock
+    from broker.gateway.disclose import Discloser
+    from broker.gateway.held import Held
+    from broker.gateway.ledger import Ledger
+    from broker.gateway.policy import PolicyInForce
+    from broker.gateway.streams import Streams
+    from broker.stages import Metrics
+    from broker.store import Store
+    from certs.keyring import Signer
+
+log = logging.getLogger(__name__)
+
+SESSION: Final = "session/"
+SEEN_MAX: Final = 200_000  # keys kept in memory; older ones are asked of the store
+BATCH_MAX: Final = 32  # reports decided in one go: more would make the first of them wait
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A report on its way through."""
+
+    taken: Taken
+    done: asyncio.Future[bool]  # True: accepted; False: was here before
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """See the module."""
+
+    us: str
+    store: Store
+    clock: Clock
+    metrics: Metrics
+    audit: AuditTrail
+    policy: PolicyInForce
+    recipients: Callable[[], list[str]]  # with whom we may exchange now, ourselves included
+    discloser: Discloser
+    ledger: Ledger
+    held: Held
+    streams: Streams
+    signer_of: Callable[[int], Signer]
+    schema_version_of: Callable[[str], int]
+    _queue: asyncio.Queue[Waiting | Outgoing] = field(
+        default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
+    )
+    _seen: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    _old_sessions: set[str] = field(default_factory=set)  # of which the store may hold more than we remember
+    _written_sessions: set[str] = field(default_factory=set)
+
+    async def take(self, taken: Taken) -> bool:
+        """Bring one report to durability. True: accepted; False: the same was here before. Raises Refused."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self._queue.put(Waiting(taken, done))
+        return await done
+
+    async def send(self, outgoing: Outgoing) -> None:
+        """Bring something of our own, outside policy (a canary), into the outbox."""
+        await self._queue.put(outgoing)
+
+    async def load(self) -> None:
+        """Take over what an earlier process left."""
+        self.held.load(await self.store.state("held/"))
+        self._old_sessions = {name.removeprefix(SESSION) for name in await self.store.state(SESSION)}
+        self._written_sessions = set(self._old_sessions)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            waiting, outgoings = await self._next_batch()
+            try:
+                await self._process(waiting, outgoings)
+            except StoreError as error:
+                self._undo()
+                reason = Reason.REASON_STORE_FULL if isinstance(error, Full) else Reason.REASON_UNAVAILABLE
+                log.error("batch not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
+                self._refuse(waiting, Refused(reason, "nothing was stored; send it again"))
+                await asyncio.sleep(limits.RECONNECT_FIRST_S)
+            except BaseException:
+                self._undo()
+                self._refuse(waiting, Refused(Reason.REASON_INTERNAL, "the gateway is stopping; send it again"))
+                raise
+
+    async def _next_batch(self) -> tuple[list[Waiting], list[Outgoing]]:
+        items: list[Waiting | Outgoing] = []
+        due_ns = self.held.next_due_ns()
+        wait_s = None if due_ns is None else max(0.0, (due_ns - self.clock.wall_ns()) / limits.SECOND_NS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                items.append(await self._queue.get())
+        while len(items) < BATCH_MAX and not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        return (
+            [item for item in items if isinstance(item, Waiting)],
+            [item for item in items if isinstance(item, Outgoing)],
+        )
+
+    async def _process(self, waiting: list[Waiting], outgoings: list[Outgoing]) -> None:
+        now_ns = self.clock.wall_ns()
+        records: list[NewRecord] = []
+        state: dict[str, bytes] = {}
+        disclosed: list[tuple[Taken, Disclosed]] = []
+        answers: list[tuple[Waiting, bool]] = []
+        began_ns = self.clock.monotonic_ns()
+        for item in waiting:
+            known = await self._known(item.taken)
+            if known is None:
+                records.append(self._intake_record(item.taken, state))
+                disclosed += [(item.taken, found) for found in await self._disclose(item.taken, now_ns)]
+                answers.append((item, True))
+            elif known == item.taken.digest:
+                answers.append((item, False))  # once the batch is durable: its first copy may stand in it too
+            else:
+                refused = Refused(Reason.REASON_CONFLICT, "this id was used for another report")
+                self._answer(item, refused)
+        disclosed += await self._due(now_ns)
+        decided_ns = self.clock.monotonic_ns()
+        outgoings = [found.outgoing for _, found in disclosed if found.outgoing is not None] + outgoings
+        sealed = seal_all(
+            outgoings,
+            streams=self.streams,
+            signer_of=self.signer_of,
+            schema_version_of=self.schema_version_of,
+        )
+        sealed_ns = self.clock.monotonic_ns()
+        records += [_outbox_record(item) for item in sealed]
+        state |= self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
+        if records or state:
+            await self.store.append(records, state=state)
+        self._keep()
+        for item, is_new in answers:
+            self._answer(item, is_new)
+        stored_ns = self.clock.monotonic_ns()
+        self._note(disclosed, sealed, (began_ns, decided_ns, sealed_ns, stored_ns))
+
+    # -- reports --------------------------------------------------------------------------------------------------
+    async def _known(self, taken: Taken) -> bytes | None:
+        """Return the digest that stands under the report's id; None for a new one, which is noted."""
+        known = self._seen.get(taken.key)
+        if known is None and self._session_name(taken) in self._old_sessions:
+            found = await self.store.find(INTAKE, taken.key)
+            known = None if found is None else found.digest
+        if known is None:
+            self._seen[taken.key] = taken.digest
+            while len(self._seen) > SEEN_MAX:
+                self._seen.popitem(last=False)
+        return known
+
+    @staticmethod
+    def _answer(item: Waiting, answer: bool | Refused) -> None:  # noqa: FBT001 - what the future holds
+        if item.done.done():
+            return  # whoever reported went away
+        if isinstance(answer, Refused):
+            item.done.set_exception(answer)
+        else:
+            item.done.set_result(answer)
+
+    def _intake_record(self, taken: Taken, state: dict[str, bytes]) -> NewRecord:
+        record = journal_pb2.IntakeRecord(
+            content=taken.content,
+            precedence=taken.precedence,
+            label=taken.label,
+            system=taken.scope.system,
+            session=taken.scope.session,
+            received_at=timestamp(taken.received_ns),
+        )
+        name = self._session_name(taken)
+        if name not in self._old_sessions and len(self._seen) >= SEEN_MAX:
+            self._old_sessions.add(name)  # its first keys may have left our memory: ask the store from now on
+        if name not in self._written_sessions:
+            state[SESSION + name] = b"\x01"
+            self._written_sessions.add(name)
+        self.ledger.note_intake(taken.key, record)
+        self._note_references(taken)
+        return NewRecord(INTAKE, taken.key, taken.digest, record.SerializeToString(), lane=taken.scope.mode)
+
+    def _note_references(self, taken: Taken) -> None:
+        for reference in taken.content.header.references:
+            target = intake_key(taken.scope, reference.message_id)
+            if reference.relation == content_pb2.RELATION_CORRECTS:
+                self.ledger.note_correction(of=target, by=taken.key)
+            elif reference.relation == content_pb2.RELATION_CANCELS:
+                self.ledger.note_taken_back(target)
+        event_key = event_key_of(taken.content, taken.scope)
+        if (
+            taken.body == "status"
+            and taken.content.status.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
+            and event_key is not None
+        ):
+            self.ledger.note_taken_back(event_key)
+
+    @staticmethod
+    def _session_name(taken: Taken) -> str:
+        scope = taken.scope
+        return f"{scope.mode}/{scope.exercise_id}/{scope.system}/{scope.session}"
+
+    async def _disclose(self, taken: Taken, now_ns: int, only: journal_pb2.HeldRecord | None = None) -> list[Disclosed]:
+        policy = self.policy.snapshot(now_ns)
+        recipients = self.recipients() if only is None else [only.recipient]
+        return [
+            await self.discloser.disclose(taken, policy, recipient, now_ns=now_ns, held=only)
+            for recipient in recipients
+        ]
+
+    async def _due(self, now_ns: int) -> list[tuple[Taken, Disclosed]]:
+        disclosed: list[tuple[Taken, Disclosed]] = []
+        for record in self.held.due(now_ns)[:BATCH_MAX]:
+            if self.held.drop(record.intake_key, record.recipient) is None:
+                continue  # a report of this very batch took it back
+            intake = await self.ledger.intake(record.intake_key)
+            if intake is None or record.recipient not in self.recipients():
+                continue
+            taken = taken_again(intake, record.intake_key)
+            disclosed += [(taken, found) for found in await self._disclose(taken, now_ns, record)]
+        return disclosed
+
+    # -- afterwards -----------------------------------------------------------------------------------------------
+    def _keep(self) -> None:
+        self.streams.keep()
+        self.ledger.keep()
+        self.held.keep()
+        self.metrics.held.set(len(self.held))
+
+    def _undo(self) -> None:
+        self.streams.drop()
+        self.ledger.drop()
+        self.held.undo()
+        self._written_sessions.clear()
+
+    def _refuse(self, waiting: list[Waiting], refused: Refused) -> None:
+        for item in waiting:
+            if not item.done.done():
+                self._seen.pop(item.taken.key, None)
+                self._answer(item, refused)
+
+    def _note(
+        self, disclosed: list[tuple[Taken, Disclosed]], sealed: list[Sealed], times_ns: tuple[int, int, int, int]
+    ) -> None:
+        began_ns, decided_ns, sealed_ns, stored_ns = times_ns
+        for taken, found in disclosed:
+            decision = found.decision
+            self.metrics.decisions.labels(found.recipient, found.outcome).inc()
+            if decision.fault:
+                self.metrics.decision_faults.labels(found.recipient).inc()
+            self.audit.note(
+                "decided",
+                message=taken.key.hex()[:32],
+                recipient=found.recipient,
+                outcome=found.outcome,
+                rules=list(decision.rule_ids),
+                levels={group: level.label for group, level in sorted(decision.levels.items())},
+                policy=decision.policy_version,
+                digest=decision.policy_digest,
+                fault=decision.fault or "",
+            )
+        for item in sealed:
+            header = item.outgoing.content.header
+            labels = (
+                self.us,
+                item.outgoing.recipient,
+                precedence_label(item.outgoing.precedence),
+                mode_label(header.mode),
+            )
+            self.metrics.messages.labels("3-seal", *labels).inc()
+            for leg, begin, end in (
+                (Leg.DECIDE, began_ns, decided_ns),
+                (Leg.SEAL, decided_ns, sealed_ns),
+                (Leg.OUTBOX, sealed_ns, stored_ns),
+            ):
+                self.metrics.leg.labels(leg.value, *labels).observe((end - begin) / limits.SECOND_NS)
+
+
+def scope_of(record: journal_pb2.IntakeRecord) -> Scope:
+    """Return within what the recorded message's ids are unique."""
+    header = record.content.header
+    return Scope(header.mode, header.exercise.exercise_id, record.system, record.session)
+
+
+def taken_again(record: journal_pb2.IntakeRecord, key: bytes) -> Taken:
+    """Return the recorded message as intake accepted it."""
+    return Taken(
+        content=record.content,
+        precedence=record.precedence,
+        label=record.label,
+        scope=scope_of(record),
+        received_ns=nanoseconds(record.received_at),
+        key=key,
+        digest=b"",
+    )
+
+
+def _outbox_record(sealed: Sealed) -> NewRecord:
+    return NewRecord(OUTBOX, sealed.identity, sealed.digest, sealed.envelope, lane=sealed.outgoing.line.lane)

@@ -1,0 +1,161 @@
+"""The release policy in force: read, verified, swapped in whole, never without a signature.
+
+The file and its signature (`release.sig.json` beside `release.yaml`) are looked at again and again. A new version takes
+over only if it parses, is this nation's, is signed by one of its policy officers in the members document, and has a
+greater number. Otherwise the last good one stays in force until it expires; from then on everything is denied, and an
+alarm says so. A message is decided from beginning to end by the one snapshot that it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.gateway.release import Policy, PolicyError
+from certs.dsse import DocumentError
+from certs.signature import verify_document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from broker.audit import AuditTrail
+    from broker.clock import Clock
+    from broker.members import MembersInForce
+    from broker.stages import Metrics
+
+log = logging.getLogger(__name__)
+
+PAYLOAD_TYPE: Final = "application/vnd.vedette.release+yaml"
+LOOK_S: Final = 0.2
+SIGNATURE_BYTES_MAX: Final = 64 * 1024
+
+
+class PolicyRefused(Exception):  # noqa: N818 - what happened to it
+    """A policy that may not be in force; the text says what to mend."""
+
+
+@dataclass(slots=True)
+class PolicyInForce:
+    """The policy that this gateway obeys."""
+
+    path: Path
+    nation: str
+    clock: Clock
+    members: MembersInForce
+    metrics: Metrics
+    audit: AuditTrail
+    current: Policy
+    _seen: tuple[tuple[int, int], ...] = ()
+    _expired: bool = False
+    _not_before_ns: int = 0  # a newer policy waits for this instant; 0: none does
+
+    @classmethod
+    def start(
+        cls,
+        path: Path,
+        *,
+        nation: str,
+        clock: Clock,
+        members: MembersInForce,
+        metrics: Metrics,
+        audit: AuditTrail,
+    ) -> PolicyInForce:
+        """Begin with the policy in a file. Raises PolicyRefused: a gateway without a policy does not start."""
+        policy = read_policy(path, nation=nation, members=members)
+        made = cls(path, nation, clock, members, metrics, audit, policy)
+        made._seen = made._look()
+        made._announce()
+        return made
+
+    def snapshot(self, now_ns: int) -> Policy:
+        """Return the policy for one message. Past its expiry it denies everything; this notes that once."""
+        if now_ns >= self.current.expires_ns and not self._expired:
+            self._expired = True
+            log.critical("policy version=%d has expired: everything is denied", self.current.version)
+            self.audit.note("policy-expired", version=self.current.version, digest=self.current.digest)
+        return self.current
+
+    async def watch(self) -> None:
+        """Take over newer versions until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            seen = self._look()
+            if seen != self._seen or 0 < self._not_before_ns <= self.clock.wall_ns():
+                self._seen = seen
+                self.reload()
+
+    def reload(self) -> None:
+        """Look at the files now; take them over or keep what is in force."""
+        self._not_before_ns = 0
+        try:
+            newest = self._newer()
+        except PolicyRefused as error:
+            log.error("policy not taken over: %s", error)  # noqa: TRY400 - expected, no trace
+            self.metrics.policy_rejected.inc()
+            self.audit.note("policy-rejected", reason=str(error)[: limits.DETAIL_CHARS_MAX])
+            return
+        if newest.effective_ns > self.clock.wall_ns():
+            log.info("policy version=%d waits until it is effective", newest.version)
+            self._not_before_ns = newest.effective_ns
+        elif newest.digest != self.current.digest:
+            self.current = newest
+            self._expired = False
+            self._announce()
+
+    def _newer(self) -> Policy:
+        newest = read_policy(self.path, nation=self.nation, members=self.members)
+        if newest.version <= self.current.version and newest.digest != self.current.digest:
+            raise PolicyRefused(f"version {newest.version} is not greater than {self.current.version}, in force")
+        return newest
+
+    def _announce(self) -> None:
+        policy = self.current
+        log.warning("policy version=%d digest=%s in force", policy.version, policy.digest)
+        self.metrics.policy_info.clear()
+        self.metrics.policy_info.labels(str(policy.version), policy.digest).set(1)
+        self.metrics.policy_expiry.set(policy.expires_ns / limits.SECOND_NS)
+        self.audit.note("policy-in-force", version=policy.version, digest=policy.digest)
+
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        seen: list[tuple[int, int]] = []
+        for path in (self.path, signature_path(self.path)):
+            try:
+                facts = path.stat()
+            except OSError:
+                seen.append((0, 0))
+            else:
+                seen.append((facts.st_mtime_ns, facts.st_size))
+        return tuple(seen)
+
+
+def signature_path(path: Path) -> Path:
+    """Return where the signature of a policy lies: `release.sig.json` beside `release.yaml`."""
+    return path.with_suffix(".sig.json")
+
+
+def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
+    """Return the policy in a file, if an officer of the nation signed exactly these bytes. Raises PolicyRefused."""
+    try:
+        payload = path.read_bytes()
+        signature = signature_path(path).read_bytes()[: SIGNATURE_BYTES_MAX + 1]
+    except OSError as error:
+        raise PolicyRefused(
+            f"{error.filename}: {error.strerror}; a policy and its signature are both needed"
+        ) from error
+    member = members.current.members.get(nation)  # type: ignore[call-overload] # a MemberId
+    if member is None:
+        raise PolicyRefused(f"{nation} is not in the members document")
+    try:
+        verify_document(PAYLOAD_TYPE, payload, signature, member.officer_keys())
+    except DocumentError as error:
+        raise PolicyRefused(f"{path.name}: {error}") from error
+    try:
+        text = payload.decode()
+        return Policy.parse(text, nation=nation)
+    except UnicodeDecodeError as error:
+        raise PolicyRefused(f"{path.name}: is not UTF-8") from error
+    except PolicyError as error:
+        raise PolicyRefused(f"{path.name}: {error}") from error

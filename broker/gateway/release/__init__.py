@@ -1,0 +1,49 @@
+"""Step 2: what of a message may be said to whom. Pure: no network, disk, clock, key or chance.
+
+    policy = Policy.parse(text)                       strict; PolicyError with line and column
+    decision = decide(policy, subject, "JPN")         never raises; a fault is a denial
+    due_ns = release_instant_ns(decision, content, decided_ns)
+    view = redact(content, decision, released_ns=due_ns)
+
+A policy is read by `document`, `rules`, `conditions` and `policy`; a message passes `engine`, `decide`, `shown`, `due`
+and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed` says which
+corrections are owed, `explain` tells people why, `lint` and `policytest` try a policy before it is in force.
+"""
+
+from broker.gateway.release.decide import Subject, decide, decider_of
+from broker.gateway.release.decision import Decision, combine, decision_from_json
+from broker.gateway.release.due import release_instant_ns, rounded_up_ns
+from broker.gateway.release.explain import Explanation, explain
+from broker.gateway.release.lattice import Level
+from broker.gateway.release.lint import Finding, Severity, lint
+from broker.gateway.release.owed import bare_cancellation, bare_status, same_for
+from broker.gateway.release.policy import Policy, PolicyError
+from broker.gateway.release.policytest import TestResult, TestRun, run_tests, subject_of
+from broker.gateway.release.redact import redact
+
+__all__ = [
+    "Decision",
+    "Explanation",
+    "Finding",
+    "Level",
+    "Policy",
+    "PolicyError",
+    "Severity",
+    "Subject",
+    "TestResult",
+    "TestRun",
+    "bare_cancellation",
+    "bare_status",
+    "combine",
+    "decide",
+    "decider_of",
+    "decision_from_json",
+    "explain",
+    "lint",
+    "redact",
+    "release_instant_ns",
+    "rounded_up_ns",
+    "run_tests",
+    "same_for",
+    "subject_of",
+]

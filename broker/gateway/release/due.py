@@ -1,0 +1,70 @@
+"""When a message is released: at once, after its delay, or at the end of its coarse cell.
+
+A time that is shown as "within this minute" and sent within a second of it says the second. So a message that shows a
+coarse time leaves at the end of that cell plus the policy's delay: an instant that depends on the cell and on nothing
+inside it. Where that instant is past when the decision is made (the report came late), it leaves at the end of the cell
+in which the decision falls, so that what is told by the sending is again only a cell.
+
+Times that lie ahead, as a predicted impact, hold nothing up: sending a warning now does not say when the impact is.
+
+All instants here are in the content's own time: of the exercise in an exercise, else wall time, in ns since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from broker.gateway.release.shown import TIMES
+from broker.leaves import LEAVES
+from broker.limits import SECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    from broker.gateway.release.decision import Decision
+    from vedette.v1.content_pb2 import Content
+
+__all__ = ["release_instant_ns", "rounded_up_ns"]
+
+
+def release_instant_ns(decision: Decision, content: Content, decided_ns: int) -> int:
+    """Return when the message is due: never before `decided_ns` + nothing, and a function of cells where one is shown.
+
+    `released_at`, `stale_after` and the origin's stamps are to be derived from it. `content` is the original.
+    """
+    delay_ns = round(decision.delay_s * SECOND_NS)
+    ends_ns = list(_cell_ends_ns(decision, content, decided_ns))
+    if not ends_ns:
+        return decided_ns + delay_ns
+    due_ns = max(ends_ns) + delay_ns
+    return due_ns if due_ns >= decided_ns else rounded_up_ns(decided_ns, decision.shown.coarse_time_ns)
+
+
+def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
+    """Return the end of the cell of time that an instant lies in; the instant itself where there are no cells."""
+    return (at_ns // cell_ns + 1) * cell_ns if cell_ns else at_ns
+
+
+def _cell_ends_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[int]:
+    """Yield the ends of the cells of all coarse times that are shown and have begun."""
+    for path, level in decision.shown.levels.items():
+        if path in TIMES and level.is_coarse:
+            names = [field.name for field in LEAVES[path].fields]
+            at_ns = _instant_ns(content, names)
+            if at_ns is not None:
+                start_ns = at_ns - at_ns % level.time_ns
+                if start_ns <= decided_ns:
+                    yield start_ns + level.time_ns
+
+
+def _instant_ns(content: Message, names: list[str]) -> int | None:
+    inner = content
+    for name in names:
+        if not inner.HasField(name):
+            return None
+        inner = getattr(inner, name)
+    return inner.seconds * SECOND_NS + inner.nanos if isinstance(inner, Timestamp) else None

@@ -1,0 +1,119 @@
+"""Redaction: a new message, built from the leaves that are shown. Nothing is ever taken out of the original.
+
+What is not on the list does not exist for it: a field added to the agreement tomorrow is withheld until a policy
+places it. The list is compiled once per decision into steps, each of which moves one leaf; a leaf that is shown
+coarsely goes through its cell on the way (`steps`). Identities pass as they are: the gateway makes them anew for each
+recipient afterwards. Cells and the `Disclosure` are written here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.gateway.release.lattice import Level
+from broker.gateway.release.steps import cell_step, copy_step, leaf_step, together
+from broker.leaves import HEADER, Node, node_of
+from vedette.v1 import content_pb2, measures_pb2
+from vedette.v1.options_pb2 import Coarsening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.message import Message
+
+    from broker.gateway.release.decision import Decision
+    from broker.gateway.release.shown import Shown
+    from broker.gateway.release.steps import Step
+
+    Redactor = Callable[[content_pb2.Content, int], content_pb2.Content]
+
+__all__ = ["redact", "redactor_of"]
+
+
+def redact(content: content_pb2.Content, decision: Decision, *, released_ns: int = 0) -> content_pb2.Content:
+    """Return what the recipient sees of the content under the decision: a new message.
+
+    `released_ns` is the instant from `due.release_instant_ns`, in the content's own time. Raises ValueError where the
+    decision releases nothing or speaks of another kind of body: then there is nothing to be made.
+    """
+    if not decision.released or content.WhichOneof("body") != decision.shown.body:
+        raise ValueError("this decision does not release this content")
+    return decision.redactor(content, released_ns)
+
+
+def redactor_of(shown: Shown, minimum_interval_ns: int) -> Redactor:
+    """Compile what is shown into steps."""
+    of_header = _steps(node_of(HEADER), shown, minimum_interval_ns)
+    of_body = _steps(node_of(shown.body), shown, minimum_interval_ns)
+    body = shown.body
+
+    def redactor(content: content_pb2.Content, released_ns: int) -> content_pb2.Content:
+        made = content_pb2.Content()
+        for step in of_header:
+            step(content.header, made.header, released_ns)
+        made.header.disclosure.withheld[:] = shown.withheld
+        source, target = getattr(content, body), getattr(made, body)
+        target.SetInParent()
+        for step in of_body:
+            step(source, target, released_ns)
+        return made
+
+    return redactor
+
+
+# --- one message type -------------------------------------------------------------------------------------------------
+
+
+def _steps(node: Node, shown: Shown, minimum_interval_ns: int) -> list[Step]:
+    """Return the steps for the fields of one message, then those for what its fields owe each other."""
+    steps: list[Step] = []
+    for each in node.below.values():
+        step = _step(each, shown, minimum_interval_ns)
+        if step is not None:
+            steps.append(step)
+    steps.extend(together(node, shown))
+    return steps
+
+
+def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:
+    field = node.field
+    if node.leaf is not None:
+        level = shown.levels.get(node.path, Level.WITHHELD)
+        return leaf_step(node, level, hides_instants=shown.hides_a_time) if level > Level.WITHHELD else None
+    if node.coarsening == Coarsening.COARSENING_IDENTITY:
+        return copy_step(field)
+    if not node.below or field.message_type == content_pb2.Disclosure.DESCRIPTOR:
+        return None
+    if field.message_type == measures_pb2.Cell.DESCRIPTOR:
+        return cell_step(node, shown, minimum_interval_ns)
+    if not (_is_all_identity(node) or any(path.startswith(f"{node.path}.") for path in shown.levels)):
+        return None
+    return _message_step(field, _steps(node, shown, minimum_interval_ns))
+
+
+def _is_all_identity(node: Node) -> bool:
+    """Say whether a message is nothing but identities, as a reference or a lineage: no policy decides on it."""
+    if node.below:
+        return all(_is_all_identity(each) for each in node.below.values())
+    return node.coarsening == Coarsening.COARSENING_IDENTITY
+
+
+def _message_step(field: FieldDescriptor, steps: Sequence[Step]) -> Step:
+    name = field.name
+
+    def one(source: Message, target: Message, released_ns: int) -> None:
+        if source.HasField(name):
+            inner, made = getattr(source, name), getattr(target, name)
+            made.SetInParent()
+            for step in steps:
+                step(inner, made, released_ns)
+
+    def each(source: Message, target: Message, released_ns: int) -> None:
+        made = getattr(target, name)
+        for inner in getattr(source, name):
+            item = made.add()
+            for step in steps:
+                step(inner, item, released_ns)
+
+    return each if field.is_repeated else one

@@ -1,0 +1,274 @@
+"""One gateway, put together and run. Wiring only: what happens to a message stands in the other modules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broker import limits
+from broker.audit import AuditTrail
+from broker.clock import SystemClock
+from broker.gateway import canary
+from broker.gateway.deliver import Delivery
+from broker.gateway.disclose import Discloser
+from broker.gateway.downlink import Downlink
+from broker.gateway.held import Held
+from broker.gateway.ids import Ids
+from broker.gateway.intake import Intake
+from broker.gateway.ledger import PREFIX as LEDGER
+from broker.gateway.ledger import Ledger
+from broker.gateway.link import LinkState, keep_trying, open_channel
+from broker.gateway.load import load_nation
+from broker.gateway.national import National
+from broker.gateway.pipeline import Pipeline
+from broker.gateway.policy import PolicyInForce
+from broker.gateway.recover import Recovery
+from broker.gateway.streams import PREFIX as STREAMS
+from broker.gateway.streams import Streams
+from broker.gateway.uplink import Uplink
+from broker.members import MembersInForce
+from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
+from broker.stages import Metrics, serve_metrics
+from broker.store.sqlite import open_sqlite
+from certs import tls
+from certs.identity import read_leaf
+from certs.keyring import Keyring
+from vedette.v1.national_pb2_grpc import add_NationalServicer_to_server
+
+import grpc.aio  # isort: skip
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # isort: skip
+
+if TYPE_CHECKING:
+    from broker.clock import Clock
+    from broker.gateway.settings import GatewaySettings
+    from broker.store import Store
+    from certs.members import Members
+
+log = logging.getLogger(__name__)
+
+READY = "vedette.v1.National"  # the health service's name for: reports are taken and kept
+_DAY_S = 24 * 3600
+_CERTIFICATE_LOOK_S = 60.0
+LINKED = "vedette.v1.Exchange"  # … and for: the hub is there
+
+
+@dataclass(slots=True)
+class Foundation:
+    """What everything else in a gateway stands on."""
+
+    settings: GatewaySettings
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    audit: AuditTrail
+    keyring: Keyring
+    members: MembersInForce
+
+    @property
+    def us(self) -> str:
+        """Return our own member code."""
+        return self.settings.nation
+
+    def recipients(self) -> list[str]:
+        """Return with whom we may exchange now, ourselves first."""
+        current = self.members.current
+        others = [code for code in current.nations() if code != self.us and current.may_exchange(self.us, code)]
+        return [self.us, *others]
+
+    def schema_version_of(self, recipient: str) -> int:
+        """Return the newest schema that we and the recipient both speak."""
+        least, most = self.members.current.members[recipient].schema_versions  # type: ignore[index] # a MemberId
+        return max(least, min(most, limits.SCHEMA_VERSION))
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Run a gateway until SIGTERM or SIGINT. Raises what a person must mend before it can start."""
+    async with AsyncExitStack() as stack:
+        base = await _foundation(settings, stack)
+        policy = PolicyInForce.start(
+            settings.policy,
+            nation=base.us,
+            clock=base.clock,
+            members=base.members,
+            metrics=base.metrics,
+            audit=base.audit,
+        )
+        link = LinkState(base.clock, base.metrics)
+        pipeline, recovery = await _pipeline(base, policy)
+        channels = [_channel(settings, base.members.current) for _ in range(2)]
+        for channel in channels:
+            stack.push_async_callback(channel.close)
+        live = asyncio.Event()
+        delivery = Delivery(base.store, link, live, base.clock, base.metrics)
+        uplink = Uplink(
+            base.store, channels[0], link, base.clock, base.metrics, base.audit, heads_known=recovery.compare
+        )
+        downlink = Downlink(
+            us=base.us,
+            store=base.store,
+            channel=channels[1],
+            link=link,
+            clock=base.clock,
+            metrics=base.metrics,
+            audit=base.audit,
+            members=lambda: base.members.current,
+            report_gap=delivery.report_gap,
+            live=live,
+        )
+        door = Door(base.members.current, base.clock)
+        base.members.listeners.append(door.renew)
+        national = National(
+            us=base.us,
+            door=door,
+            intake=Intake(load_nation(base.us)),
+            pipeline=pipeline,
+            delivery=delivery,
+            link=link,
+            clock=base.clock,
+            metrics=base.metrics,
+            audit=base.audit,
+        )
+        stopping = _on_signals()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep_trying("uplink", uplink.run))
+                pipeline.ledger.ids = Ids(base.keyring.secret, await recovery.settle())
+                server, servicer = await _serve(settings, national)
+                stack.push_async_callback(server.stop, limits.DRAIN_S)
+                group.create_task(uplink.measure())
+                group.create_task(_measure_certificate(base))
+                group.create_task(pipeline.run())
+                group.create_task(keep_trying("downlink", downlink.run))
+                group.create_task(policy.watch())
+                group.create_task(base.members.watch())
+                group.create_task(_keep_health(servicer, link))
+                if settings.canary_s > 0:
+                    group.create_task(_sing(base, pipeline))
+                log.info("ready nation=%s listen=%s", base.us, settings.listen)
+                group.create_task(_stop_when(stopping, server))
+        except* _Stopped:
+            log.info("stopped")
+
+
+class _Stopped(Exception):  # noqa: N818 - how a gateway ends when it is told to
+    pass
+
+
+async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Foundation:
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock, metrics = SystemClock(), Metrics()
+    members = MembersInForce.start(settings.members, settings.members_digest, clock)
+    keyring = Keyring.load(settings.certs_dir)
+    keyring.check(members.current, settings.nation, clock.wall_ns())
+    store = await open_sqlite(settings.data_dir / "gateway.sqlite")
+    stack.push_async_callback(store.close)
+    audit = AuditTrail.open(settings.data_dir / "audit.jsonl", clock)
+    stack.push_async_callback(audit.close)
+    if settings.metrics_listen:
+        host, _, port = settings.metrics_listen.rpartition(":")
+        server, thread = serve_metrics(
+            metrics,
+            host=host,
+            port=int(port),
+            certificate=settings.certs_dir / "gateway.pem",
+            key=settings.certs_dir / "gateway.key",
+            clients=settings.metrics_clients if settings.metrics_clients != Path() else None,
+        )
+        stack.callback(thread.join, 1.0)
+        stack.callback(server.shutdown)
+    return Foundation(settings, clock, metrics, store, audit, keyring, members)
+
+
+async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, Recovery]:
+    streams = Streams(await base.store.state(STREAMS), now_ms=base.clock.wall_ns() // limits.MILLISECOND_NS)
+    recovery = Recovery(base.us, base.store, streams, base.clock, base.audit, lambda: base.members.current)
+    ledger = Ledger(base.store, base.us, Ids(base.keyring.secret), await base.store.state(LEDGER))
+    held = Held()
+    pipeline = Pipeline(
+        us=base.us,
+        store=base.store,
+        clock=base.clock,
+        metrics=base.metrics,
+        audit=base.audit,
+        policy=policy,
+        recipients=base.recipients,
+        discloser=Discloser(base.us, ledger, held, lambda a, b: base.members.current.may_exchange(a, b) is not None),
+        ledger=ledger,
+        held=held,
+        streams=streams,
+        signer_of=base.keyring.signer,
+        schema_version_of=base.schema_version_of,
+    )
+    await pipeline.load()
+    return pipeline, recovery
+
+
+def _channel(settings: GatewaySettings, members: Members) -> grpc.aio.Channel:
+    certificate, key = tls.read_pair(settings.certs_dir / "gateway.pem", settings.certs_dir / "gateway.key")
+    hubs = [code for code, member in members.members.items() if member.is_hub]
+    return open_channel(settings.hub, tls.channel_credentials(certificate, key, members.roots(*hubs)))
+
+
+async def _serve(settings: GatewaySettings, national: National) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    server = grpc.aio.server(interceptors=[FaultBarrier()], options=SERVER_OPTIONS)
+    add_NationalServicer_to_server(national, server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    await servicer.set(READY, health_pb2.HealthCheckResponse.SERVING)
+    folder = settings.certs_dir
+    credentials = tls.reloading_server_credentials(folder / "gateway.pem", folder / "gateway.key", folder / "root.pem")
+    if server.add_secure_port(settings.listen, credentials) == 0:
+        raise OSError(f"{settings.listen} cannot be listened on; is another gateway running?")
+    await server.start()
+    return server, servicer
+
+
+async def _keep_health(servicer: health.aio.HealthServicer, link: LinkState) -> None:
+    while True:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if link.connected else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        await servicer.set(LINKED, status)
+        async with link.changed:
+            await link.changed.wait()
+
+
+async def _sing(base: Foundation, pipeline: Pipeline) -> None:
+    await canary.keep_singing(
+        us=base.us,
+        period_s=base.settings.canary_s,
+        recipients=base.recipients,
+        ids=Ids(base.keyring.secret),
+        clock=base.clock,
+        send=pipeline.send,
+    )
+
+
+async def _measure_certificate(base: Foundation) -> None:
+    """Keep the days that the gateway's certificate has left."""
+    while True:
+        leaf = read_leaf((base.settings.certs_dir / "gateway.pem").read_bytes())
+        left_s = leaf.not_after.timestamp() - base.clock.wall_ns() / limits.SECOND_NS
+        base.metrics.certificate_days.labels("gateway").set(left_s / _DAY_S)
+        await asyncio.sleep(_CERTIFICATE_LOOK_S)
+
+
+async def _stop_when(stopping: asyncio.Event, server: grpc.aio.Server) -> None:
+    """Take no more reports, and end everything else by an exception. What was accepted is durable already."""
+    await stopping.wait()
+    log.info("draining")
+    await server.stop(min(limits.DRAIN_S, 1.0))
+    raise _Stopped
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping

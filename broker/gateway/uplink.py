@@ -1,0 +1,255 @@
+"""Step 4: the outbox goes up, urgent first, in order within each lane, until the hub has stored every envelope.
+
+A receipt means durable at the hub. What was sent and not receipted when a connection ends is sent again: the same
+bytes, which the hub acknowledges as duplicates. An envelope that the hub refuses for itself is audited and passed over;
+one that it could not take now (full, unavailable, too fast) ends the connection and is tried again after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.gateway.ledger import OUTBOX
+from broker.gateway.link import Leaving, first_of
+from broker.refusal import Reason, reason_name
+from broker.stages import Leg, mode_label, precedence_label
+
+import grpc.aio  # isort: skip
+
+from vedette.v1 import envelope_pb2, exchange_pb2
+from vedette.v1.exchange_pb2_grpc import ExchangeStub
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from broker.audit import AuditTrail
+    from broker.clock import Clock
+    from broker.gateway.link import LinkState
+    from broker.stages import Metrics
+    from broker.store import Record, Store
+    from vedette.v1.exchange_pb2_grpc import ExchangeAsyncStub
+
+log = logging.getLogger(__name__)
+
+CURSOR: Final = "cursor/uplink/"
+LANES: Final = (envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL)
+PASSING: Final = frozenset({Reason.REASON_NO_CREDIT, Reason.REASON_STORE_FULL, Reason.REASON_UNAVAILABLE})
+CURSOR_WRITE_S: Final = 0.5  # a cursor that is behind costs duplicates, never a loss
+
+
+@dataclass(slots=True)
+class _Sent:
+    lane: int
+    position: int
+    record: Record
+    at_ns: int
+
+
+@dataclass(slots=True)
+class Uplink:
+    """The way up. `run` is one connection; `broker.gateway.link.keep_trying` runs it again."""
+
+    store: Store
+    channel: grpc.aio.Channel
+    link: LinkState
+    clock: Clock
+    metrics: Metrics
+    audit: AuditTrail
+    heads_known: Callable[[Sequence[exchange_pb2.StreamHead], ExchangeAsyncStub], Awaitable[None]]
+    _cursors: dict[int, int] = field(default_factory=dict)
+    _written: dict[int, int] = field(default_factory=dict)
+    _waiting: dict[int, deque[Record]] = field(default_factory=dict)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Connect, say hello, send what is not receipted, go on live. Ends by an exception."""
+        await self._load_cursors()
+        stub = ExchangeStub(self.channel)
+        call = stub.Submit()
+        await call.write(
+            exchange_pb2.SubmitRequest(
+                hello=exchange_pb2.SubmitHello(
+                    schema_version_least=limits.SCHEMA_VERSION_LEAST, schema_version_most=limits.SCHEMA_VERSION
+                )
+            )
+        )
+        try:
+            first = await call.read()
+            if not isinstance(first, exchange_pb2.SubmitResponse) or not first.HasField("welcome"):
+                raise Leaving(limits.RECONNECT_FIRST_S)
+            await self.heads_known(first.welcome.heads, stub)
+            await self.link.set(up=True)
+            await self._converse(call, first.welcome.credits)
+        finally:
+            call.cancel()
+            await self.link.set(up=False)
+            await self._write_cursors()
+
+    async def _converse(
+        self, call: grpc.aio.StreamStreamCall[exchange_pb2.SubmitRequest, exchange_pb2.SubmitResponse], credits_: int
+    ) -> None:
+        exchange = _Exchange(call, credits_)
+        self._waiting = {lane: deque() for lane in LANES}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in LANES:
+                    group.create_task(self._fill(lane))
+                group.create_task(self._send(exchange))
+                group.create_task(self._receive(exchange))
+                group.create_task(self._keep_cursors())
+                group.create_task(self._probe(exchange))
+        except* (Leaving, grpc.aio.AioRpcError) as ended:
+            raise first_of(ended) from None
+
+    async def _fill(self, lane: int) -> None:
+        waiting = self._waiting[lane]
+        async for record in self.store.follow(OUTBOX, after=self._cursors[lane], lane=lane):
+            waiting.append(record)
+            self._more.set()
+            while len(waiting) >= limits.QUEUE_RECORDS_MAX:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _send(self, exchange: _Exchange) -> None:
+        while True:
+            await self._more.wait()
+            batch = self._next_frame(exchange)
+            if not batch:
+                self._more.clear()
+                if exchange.credits <= 0 and any(self._waiting.values()):
+                    await exchange.granted.wait()
+                    exchange.granted.clear()
+                    self._more.set()
+                continue
+            await exchange.write(exchange_pb2.SubmitRequest(envelopes=[record.data for record in batch]))
+
+    def _next_frame(self, exchange: _Exchange) -> list[Record]:
+        batch: list[Record] = []
+        size = 0
+        now_ns = self.clock.monotonic_ns()
+        for lane in LANES:
+            waiting = self._waiting[lane]
+            while waiting and exchange.credits > 0 and len(batch) < limits.FRAME_MESSAGES_MAX:
+                if size + len(waiting[0].data) > limits.FRAME_BYTES_MAX - 1024:
+                    return batch
+                record = waiting.popleft()
+                size += len(record.data)
+                batch.append(record)
+                exchange.credits -= 1
+                exchange.sent.append(_Sent(lane, record.position, record, now_ns))
+        self._room.set()
+        return batch
+
+    async def _receive(self, exchange: _Exchange) -> None:
+        while True:
+            response = await exchange.call.read()
+            if not isinstance(response, exchange_pb2.SubmitResponse):
+                raise Leaving(limits.RECONNECT_FIRST_S)  # the hub ended the stream
+            if response.HasField("goodbye"):
+                raise Leaving(response.goodbye.return_after_ms / 1000)
+            if response.HasField("answer"):
+                self.link.answered(response.answer)
+            for receipt in response.receipts:
+                self._receipt(exchange, receipt)
+            if response.credits:
+                exchange.credits += response.credits
+                exchange.granted.set()
+
+    def _receipt(self, exchange: _Exchange, receipt: exchange_pb2.SubmitReceipt) -> None:
+        exchange.receipted += 1
+        if receipt.number != exchange.receipted or not exchange.sent:
+            log.error("receipt %d came as number %d: reconnecting", receipt.number, exchange.receipted)
+            raise Leaving(limits.RECONNECT_FIRST_S)
+        sent = exchange.sent.popleft()
+        if receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_REFUSED:
+            if receipt.refusal.reason in PASSING:
+                raise Leaving(limits.RECONNECT_MAX_S)
+            self._refused(sent, receipt)
+        else:
+            self._note_latency(sent)
+        self._cursors[sent.lane] = sent.position
+
+    def _refused(self, sent: _Sent, receipt: exchange_pb2.SubmitReceipt) -> None:
+        reason = reason_name(receipt.refusal.reason)
+        header = _header(sent.record)
+        log.error("hub refused an envelope: %s", reason)
+        self.metrics.refusals.labels("4-uplink", header.origin, reason).inc()
+        self.audit.note(
+            "refused-by-hub",
+            recipient=header.recipient,
+            message_id=header.message_id.hex(),
+            reason=reason,
+            detail=receipt.refusal.detail,
+        )
+
+    def _note_latency(self, sent: _Sent) -> None:
+        header = _header(sent.record)
+        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
+        seconds = (self.clock.monotonic_ns() - sent.at_ns) / limits.SECOND_NS
+        self.metrics.leg.labels(Leg.UPLINK.value, *labels).observe(seconds)
+        self.metrics.messages.labels("4-uplink", *labels).inc()
+
+    async def _probe(self, exchange: _Exchange) -> None:
+        while True:
+            await exchange.write(exchange_pb2.SubmitRequest(probe=self.link.probe()))
+            known = self.link.hub_offset() is not None
+            await asyncio.sleep(limits.CLOCK_PROBE_S if known else limits.RECONNECT_FIRST_S)
+
+    # -- cursors ----------------------------------------------------------------------------------------------------
+    async def _load_cursors(self) -> None:
+        if not self._cursors:
+            state = await self.store.state(CURSOR)
+            self._cursors = {lane: int.from_bytes(state.get(f"{CURSOR}{lane}", b""), "big") for lane in LANES}
+            self._written = dict(self._cursors)
+
+    async def measure(self) -> None:
+        """Keep the outbox's gauge true, connected or not, until cancelled. It says at most `READ_BATCH` a lane."""
+        await self._load_cursors()
+        while True:
+            waiting = [
+                len(await self.store.read(OUTBOX, after=self._cursors[lane], limit=limits.READ_BATCH, lane=lane))
+                for lane in LANES
+            ]
+            self.metrics.outbox.set(sum(waiting))
+            await asyncio.sleep(limits.CLOCK_PROBE_S)
+
+    async def _keep_cursors(self) -> None:
+        while True:
+            await asyncio.sleep(CURSOR_WRITE_S)
+            await self._write_cursors()
+
+    async def _write_cursors(self) -> None:
+        if self._cursors != self._written:
+            written = dict(self._cursors)
+            state = {f"{CURSOR}{lane}": position.to_bytes(8, "big") for lane, position in written.items()}
+            await self.store.append([], state=state)
+            self._written = written
+
+
+class _Exchange:
+    """One connection's numbers."""
+
+    def __init__(
+        self, call: grpc.aio.StreamStreamCall[exchange_pb2.SubmitRequest, exchange_pb2.SubmitResponse], credits_: int
+    ) -> None:
+        self.call = call
+        self.credits = credits_
+        self.granted = asyncio.Event()
+        self.sent: deque[_Sent] = deque()
+        self.receipted = 0
+        self._writing = asyncio.Lock()  # gRPC allows one write at a time
+
+    async def write(self, request: exchange_pb2.SubmitRequest) -> None:
+        """Send one request."""
+        async with self._writing:
+            await self.call.write(request)
+
+
+def _header(record: Record) -> envelope_pb2.RoutingHeader:
+    return envelope_pb2.RoutingHeader.FromString(envelope_pb2.Envelope.FromString(record.data).header)

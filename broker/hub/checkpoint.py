@@ -1,0 +1,116 @@
+"""Checkpoints of a Picture: where a fusion process that starts again goes on, instead of at the beginning of the log.
+
+One file per recipient. It is a convenience and never a truth: a file that is missing, damaged, of another version or
+ahead of the log is passed over, and the log is folded from its beginning with the same result.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.fusion.view import View
+from broker.hub.picture import Drawing, LabelSum, Picture, Revision, RevisionKey, ViewKey
+from vedette.v1.content_pb2 import Exercise, FusedEvent, Mode
+from vedette.v1.envelope_pb2 import Classification, SecurityLabel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FORMAT: Final = "vedette-picture/v1"
+_HASH_CHARS: Final = 64
+
+
+def save(directory: Path, picture: Picture) -> None:
+    """Write a picture's checkpoint in place of the one before."""
+    text = json.dumps(_encode(picture), separators=(",", ":"), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = _path(directory, picture.recipient)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(digest + text, encoding="ascii")
+    fresh.replace(path)
+
+
+def load(directory: Path, recipient: str) -> Picture:
+    """Return the picture at its newest checkpoint, or an empty one."""
+    try:
+        text = _path(directory, recipient).read_text(encoding="ascii")
+        digest, text = text[:_HASH_CHARS], text[_HASH_CHARS:]
+        if hashlib.sha256(text.encode()).hexdigest() == digest:
+            return _decode(json.loads(text))
+        log.warning("checkpoint of %s is damaged: folding the log from its beginning", recipient)
+    except FileNotFoundError:
+        pass
+    except Exception:  # noqa: BLE001 - whatever an older version or a damaged file holds, the log has it all
+        log.warning("checkpoint of %s cannot be used: folding the log from its beginning", recipient)
+    return Picture(recipient)
+
+
+def _path(directory: Path, recipient: str) -> Path:
+    return directory / f"{recipient}.checkpoint"
+
+
+def _encode(picture: Picture) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "recipient": picture.recipient,
+        "cursor": picture.cursor,
+        "views": [
+            {
+                "mode": key.mode,
+                "exercise_id": key.exercise_id,
+                "exercise": "" if drawing.exercise is None else _text(drawing.exercise.SerializeToString()),
+                "classification": drawing.labels.classification,
+                "caveats": sorted(drawing.labels.caveats),
+                "view": _text(drawing.view.checkpoint()),
+            }
+            for key, drawing in picture.drawings.items()
+        ],
+        "published": [
+            [key.mode, key.exercise_id, [[_text(event_id), revision] for event_id, revision in events.items()]]
+            for key, events in picture.published.items()
+        ],
+        "pending": [
+            [key.view.mode, key.view.exercise_id, _text(one.event.SerializeToString()), _text(_label(one))]
+            for key, one in picture.pending.items()
+        ],
+    }
+
+
+def _decode(made: dict[str, Any]) -> Picture:
+    if made["format"] != FORMAT:
+        raise ValueError(made["format"])
+    picture = Picture(made["recipient"], made["cursor"], made["cursor"])
+    for one in made["views"]:
+        exercise = Exercise.FromString(_bytes(one["exercise"])) if one["exercise"] else None
+        labels = LabelSum(Classification.ValueType(one["classification"]), frozenset(one["caveats"]))
+        key = ViewKey(Mode.ValueType(one["mode"]), one["exercise_id"])
+        picture.drawings[key] = Drawing(View.restore(_bytes(one["view"])), exercise, labels)
+    for mode, exercise_id, events in made["published"]:
+        known = OrderedDict((_bytes(event_id), revision) for event_id, revision in events)
+        picture.published[ViewKey(Mode.ValueType(mode), exercise_id)] = known
+    for mode, exercise_id, event_text, label_text in made["pending"]:
+        key = ViewKey(Mode.ValueType(mode), exercise_id)
+        event, label = FusedEvent.FromString(_bytes(event_text)), SecurityLabel.FromString(_bytes(label_text))
+        revision_key = RevisionKey(key, event.event_id, event.revision)
+        exercise = picture.drawings[key].exercise
+        picture.pending[revision_key] = Revision(picture.recipient, revision_key, event, exercise, label)
+    return picture
+
+
+def _label(revision: Revision) -> bytes:
+    return revision.label.SerializeToString()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,75 @@
+"""The Exchange service: who is calling, then the steps in order. Nothing is decided here.
+
+Messages come and go as bytes: a request that does not parse is then ours to refuse, and does not cost its sender the
+stream. What is raised becomes a status in `broker.rpc.FaultBarrier`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from broker import limits
+from broker.content import parse_strict
+from broker.hub.follow import FOLLOWERS, Following
+from broker.hub.readback import read_back
+from broker.hub.submit import SUBMITTERS, Submission
+from broker.refusal import Reason, Refused
+from broker.rpc import or_cut
+from broker.store import StoreError
+from certs.identity import Role
+from vedette.v1.exchange_pb2 import DESCRIPTOR, ReadBackRequest
+
+import grpc  # isort: skip
+import grpc.aio  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broker.hub.parts import Parts
+
+SERVICE: Final = DESCRIPTOR.services_by_name["Exchange"].full_name
+
+
+class Exchange:
+    """The hub's side of the service."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def submit(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Serve steps 4 to 6: envelopes up, receipts down."""
+        async with self._parts.door.admit(context, SUBMITTERS, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
+            await or_cut(Submission(self._parts, caller, context).run(), caller)
+
+    async def follow(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Serve step 7: the caller's log down."""
+        async with self._parts.door.admit(context, FOLLOWERS, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
+            try:
+                await or_cut(Following(self._parts, caller, context).run(), caller)
+            except StoreError as error:
+                raise Refused(Reason.REASON_UNAVAILABLE, "the hub's store is away: come back in a moment") from error
+
+    async def read_back(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        """Return the caller's own envelopes."""
+        wanted = parse_strict(ReadBackRequest, request)
+        async with self._parts.door.admit(context, {Role.GATEWAY}, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
+            try:
+                async for response in read_back(self._parts.store, caller.identity.member, wanted.after):
+                    if caller.cut.is_set():
+                        raise Refused(Reason.REASON_REVOKED, "this certificate was withdrawn")
+                    yield response.SerializeToString()
+            except StoreError as error:
+                raise Refused(Reason.REASON_UNAVAILABLE, "the hub's store is away: come back in a moment") from error
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what a server serves: without serialisers, so that bytes stay bytes."""
+        bidirectional = cast("Any", grpc.stream_stream_rpc_method_handler)
+        downward = cast("Any", grpc.unary_stream_rpc_method_handler)
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Submit": bidirectional(self.submit),
+                "Follow": bidirectional(self.follow),
+                "ReadBack": downward(self.read_back),
+            },
+        )

@@ -1,0 +1,178 @@
+"""Step 7', the fusing itself: one recipient's log in, revisions of its picture out. No network, no clock.
+
+A `Picture` holds the Views of one recipient, one for each (mode, exercise) in its log. What comes out is a function of
+the records that went in, in the order of the log:
+
+* Ticks and all that nations sent go into the View of their mode and exercise. FusedEvents are not folded: they tell
+  which revisions were published already. Canaries go in nowhere.
+* A revision that was drawn is *pending* until it is seen in the log. So a fusion process that starts again, from a
+  checkpoint or from the beginning, draws what was drawn before and publishes only what is missing.
+* The label of a picture is the sum of the labels that went in: the highest classification, all caveats, and nobody but
+  the recipient.
+
+An exception in one View is contained: a View that raises is as it was before the record, which is passed over. Folding
+the same log again passes over the same record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broker import limits
+from broker.clock import nanoseconds
+from broker.fusion.view import View
+from vedette.v1.content_pb2 import Content, Exercise, FusedEvent, Mode
+from vedette.v1.envelope_pb2 import Classification, Envelope, RoutingHeader, SecurityLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from vedette.v1.exchange_pb2 import Delivery, HubTick
+
+log = logging.getLogger(__name__)
+
+_NOT_FUSED: Final = frozenset({"canary"})
+PUBLISHER: Final = "HUB"
+
+
+class ViewKey(NamedTuple):
+    """Which of a recipient's pictures."""
+
+    mode: Mode.ValueType
+    exercise_id: str
+
+
+class RevisionKey(NamedTuple):
+    """Which revision of which event in which picture."""
+
+    view: ViewKey
+    event_id: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision that was drawn and is to be published."""
+
+    recipient: str
+    key: RevisionKey
+    event: FusedEvent
+    exercise: Exercise | None
+    label: SecurityLabel
+
+
+@dataclass(slots=True)
+class LabelSum:
+    """What a picture's label must say, from the labels of what went in."""
+
+    classification: Classification.ValueType = Classification.CLASSIFICATION_UNSPECIFIED
+    caveats: frozenset[str] = frozenset()
+
+    def add(self, label: SecurityLabel) -> None:
+        """Take in a label."""
+        self.classification = max(self.classification, label.classification)
+        self.caveats |= frozenset(label.caveats)
+
+    def label(self, recipient: str) -> SecurityLabel:
+        """Return the label of the picture."""
+        return SecurityLabel(
+            policy=PUBLISHER,
+            classification=self.classification,
+            releasable_to=[recipient],
+            caveats=sorted(self.caveats),
+            originator_controlled=True,
+        )
+
+
+@dataclass(slots=True)
+class Drawing:
+    """One View of the recipient, and what it does not know itself: the label and the exercise of what it draws."""
+
+    view: View
+    exercise: Exercise | None
+    labels: LabelSum = field(default_factory=LabelSum)
+
+
+@dataclass(slots=True)
+class Picture:
+    """All pictures of one recipient, up to a position in its log."""
+
+    recipient: str
+    cursor: int = 0  # everything up to this position went in
+    saved: int = 0  # of the newest checkpoint
+    drawings: dict[ViewKey, Drawing] = field(default_factory=dict)
+    published: dict[ViewKey, OrderedDict[bytes, int]] = field(default_factory=dict)
+    pending: OrderedDict[RevisionKey, Revision] = field(default_factory=OrderedDict)
+    faults: int = 0  # records passed over
+
+    def take(self, position: int, delivery: Delivery) -> None:
+        """Put in the record at a position; what is to be published afterwards stands in `pending`."""
+        at = position.to_bytes(8, "big")
+        if delivery.WhichOneof("record") == "tick":
+            self._tick(at, delivery.tick)
+        else:
+            self._envelope(at, delivery.envelope)
+        self.cursor = position
+
+    def settled(self, key: RevisionKey) -> None:
+        """Note that a revision stands in the log, or never will."""
+        self.pending.pop(key, None)
+
+    def _tick(self, at: bytes, tick: HubTick) -> None:
+        key = ViewKey(tick.mode, tick.exercise_id)
+        drawing = self.drawings.get(key)
+        if drawing is not None:
+            time_ns = nanoseconds(tick.tick.time)
+            self._draw(key, drawing, at, lambda: drawing.view.tick(position=at, time_ns=time_ns))
+
+    def _envelope(self, at: bytes, sealed: bytes) -> None:
+        envelope = Envelope.FromString(sealed)
+        header, content = RoutingHeader.FromString(envelope.header), Content.FromString(envelope.body)
+        key = ViewKey(header.mode, header.exercise.exercise_id)
+        body = content.WhichOneof("body")
+        if body == "fused":
+            self._note_published(key, content.fused)
+            return
+        if body in _NOT_FUSED:
+            return
+        drawing = self.drawings.get(key) or self._begin(key, header)
+        drawing.labels.add(header.label)
+        numbers = {"epoch": header.epoch, "lane": header.lane, "sequence": header.sequence}
+        self._draw(key, drawing, at, lambda: drawing.view.fold(position=at, content=content, **numbers))
+
+    def _begin(self, key: ViewKey, header: RoutingHeader) -> Drawing:
+        exercise = header.exercise if header.HasField("exercise") else None
+        self.drawings[key] = Drawing(View(self.recipient, key.mode, key.exercise_id), exercise)
+        return self.drawings[key]
+
+    def _draw(self, key: ViewKey, drawing: Drawing, at: bytes, step: Callable[[], list[FusedEvent]]) -> None:
+        try:
+            drawn = step()
+        except Exception:
+            # The boundary of one View: whatever is wrong with it or with the record, the other pictures go on.
+            log.exception("a view passed over position=%d recipient=%s", int.from_bytes(at, "big"), self.recipient)
+            self.faults += 1
+            return
+        published: Mapping[bytes, int] = self.published.get(key, {})
+        for event in drawn:
+            if event.revision > published.get(event.event_id, 0):
+                revision_key = RevisionKey(key, event.event_id, event.revision)
+                label = drawing.labels.label(self.recipient)
+                self.pending[revision_key] = Revision(self.recipient, revision_key, event, drawing.exercise, label)
+
+    def _note_published(self, key: ViewKey, event: FusedEvent) -> None:
+        known = self.published.setdefault(key, OrderedDict())
+        known[event.event_id] = max(known.get(event.event_id, 0), event.revision)
+        known.move_to_end(event.event_id)
+        if len(known) > limits.PICTURE_PUBLISHED_MAX:
+            known.popitem(last=False)
+        for done in list(self._pending_up_to(key, event)):
+            self.settled(done)
+
+    def _pending_up_to(self, key: ViewKey, event: FusedEvent) -> Iterator[RevisionKey]:
+        for pending in self.pending:
+            if pending.view == key and pending.event_id == event.event_id and pending.revision <= event.revision:
+                yield pending

@@ -1,0 +1,258 @@
+"""The hub as one process: what it is made of, how it starts, and how it goes down.
+
+Start: members document, certificate and keys are checked, the store is opened, the replay windows are read back, the
+port is opened; from then on a first envelope can be acknowledged ("routing" is ready). The fusion process is started
+after that and reports nothing to us: "picture" is ready once it follows every log and holds what stood in it when it
+began. Both are services of the standard health protocol, under those names.
+
+The tasks: one writes the logs (`commit`), one lets time pass in them (`ticks`), one shows gauges, one takes over newer
+members documents, one keeps the fusion process alive. None is ever left behind: what one of them raises is a bug of
+ours, ends the process and is left to its supervisor, who starts it again; the store makes that safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+from broker.audit import AuditTrail
+from broker.clock import SystemClock
+from broker.hub import exercises, ticks, windows
+from broker.hub.commit import Committer, Recorded
+from broker.hub.drain import Drain
+from broker.hub.exchange import Exchange
+from broker.hub.exercises import Exercises
+from broker.hub.metrics import HubMetrics
+from broker.hub.parts import Parts
+from broker.hub.readiness import ROUTING, Readiness
+from broker.hub.refusals import Refusals
+from broker.hub.route import Router
+from broker.hub.supervise import keep_views
+from broker.hub.ticks import Ticks
+from broker.hub.windows import Windows
+from broker.members import MembersInForce
+from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
+from broker.stages import serve_metrics
+from broker.store.sqlite import open_sqlite
+from certs import tls
+from certs.keyring import Keyring
+
+import grpc.aio  # isort: skip  # after certs, which forbids TLS 1.2 before gRPC is imported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from broker.clock import Clock
+    from broker.hub.settings import HubSettings
+    from broker.store import Store
+    from certs.members import Members
+
+log = logging.getLogger(__name__)
+
+PUBLISHER: Final = "HUB"  # whose key seals the pictures
+STORE_NAME: Final = "hub.db"
+AUDIT_NAME: Final = "audit.jsonl"
+_GAUGES_S: Final = 1.0
+_FINISH_S: Final = limits.DRAIN_S / 2  # after the goodbye, until streams that stay are ended
+
+
+class CannotStart(Exception):  # noqa: N818 - it says what is so
+    """The hub cannot start; the text says what to do."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """A hub that serves."""
+
+    parts: Parts
+    address: str  # host:port, as bound
+    readiness: Readiness
+    _server: grpc.aio.Server
+    _draining: asyncio.Task[None] | None = field(default=None)
+
+    async def drain(self) -> None:
+        """Say goodbye to everybody, let what is under way finish, and close the port; within `limits.DRAIN_S`."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        log.info("draining streams=%d", len(self.parts.drain))
+        await self.readiness.stop()
+        self.parts.drain.begin()
+        stopping = asyncio.create_task(self._server.stop(limits.DRAIN_S))
+        await asyncio.wait({stopping}, timeout=_FINISH_S)
+        self.parts.drain.finish()
+        await stopping
+
+
+@asynccontextmanager
+async def serving(
+    settings: HubSettings, *, clock: Clock | None = None, store: Store | None = None
+) -> AsyncIterator[Hub]:
+    """Run a hub for as long as the context lasts; leaving it drains.
+
+    Raises CannotStart, MembersError, TlsError, KeyringError or StoreError.
+
+    `store` replaces the one on disk, and is closed here like that.
+    """
+    clock = clock or SystemClock()
+    members = MembersInForce.start(settings.members, settings.members_digest, clock)
+    credentials = tls.reloading_server_credentials(
+        settings.certs_dir / "hub.pem", settings.certs_dir / "hub.key", settings.certs_dir / "trust.pem"
+    )
+    if settings.pictures:  # seen now, not when the fusion process fails again and again
+        Keyring.load(settings.certs_dir).check(members.current, PUBLISHER, clock.wall_ns())
+    _make(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        store = store or await open_sqlite(settings.data_dir / STORE_NAME)
+        stack.push_async_callback(store.close)
+        audit = _open_audit(settings.data_dir, clock)
+        stack.push_async_callback(audit.close)
+        parts = await _assemble(store, audit, members.current, clock)
+        members.listeners.append(parts.door.renew)
+        server = grpc.aio.server(interceptors=[FaultBarrier()], options=SERVER_OPTIONS)
+        server.add_generic_rpc_handlers((Exchange(parts).handler(),))
+        readiness = Readiness(parts)
+        readiness.add_to(server)
+        address = _bind(server, settings.listen, credentials)
+        with _metrics_served(settings, parts.metrics):
+            await server.start()
+            hub = Hub(parts, address, readiness, server)
+            async with _tasks(hub, settings, members):
+                await readiness.set(ROUTING, ready=True)
+                log.info(
+                    "serving address=%s members=%d digest=%s", address, members.current.version, members.current.digest
+                )
+                yield hub
+
+
+async def run(settings: HubSettings, *, started: Callable[[str], None]) -> None:
+    """Run a hub until SIGTERM or SIGINT. `started` is told the address. Raises CannotStart."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(settings) as hub:
+        started(hub.address)
+        await stop.wait()
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def _tasks(hub: Hub, settings: HubSettings, members: MembersInForce) -> AsyncIterator[None]:
+    """Run the hub's tasks; on leaving, drain and let the committer finish first."""
+    parts = hub.parts
+    async with asyncio.TaskGroup() as group:
+        committing = group.create_task(parts.committer.run())
+        others = [
+            group.create_task(_let_time_pass(parts.committer)),
+            group.create_task(_show_gauges(hub, settings)),
+            group.create_task(members.watch()),
+        ]
+        if settings.pictures:
+            target = settings.pictures_target or f"localhost:{hub.address.rpartition(':')[2]}"
+            others.append(group.create_task(keep_views(settings, target, metrics=parts.metrics)))
+        try:
+            yield
+        finally:
+            for task in others:
+                task.cancel()
+            await hub.drain()
+            parts.committer.close()
+            await asyncio.wait({committing})
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"{data_dir}: cannot be made: {error.strerror}") from error
+
+
+async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Clock) -> Parts:
+    recorded_exercises = Exercises(await store.state(exercises.STATE_PREFIX))
+    recorded = Recorded(
+        windows=Windows(await store.state(windows.STATE_PREFIX)),
+        exercises=recorded_exercises,
+        ticks=Ticks(
+            await store.state(ticks.STATE_PREFIX),
+            recorded_exercises,
+            wall_ns=clock.wall_ns(),
+            monotonic_ns=clock.monotonic_ns(),
+        ),
+    )
+    metrics, router = HubMetrics(), Router(store)
+    return Parts(
+        door=Door(members, clock),
+        store=store,
+        recorded=recorded,
+        committer=Committer(store, recorded, router, metrics, clock),
+        router=router,
+        drain=Drain(),
+        metrics=metrics,
+        refusals=Refusals(metrics, audit),
+        clock=clock,
+    )
+
+
+def _open_audit(data_dir: Path, clock: Clock) -> AuditTrail:
+    try:
+        return AuditTrail.open(data_dir / AUDIT_NAME, clock)
+    except OSError as error:
+        raise CannotStart(f"{data_dir / AUDIT_NAME}: cannot be opened: {error.strerror}") from error
+
+
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> str:
+    try:
+        port = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise CannotStart(f"{listen} cannot be listened on: is another process there?") from error
+    return f"{listen.rpartition(':')[0]}:{port}"
+
+
+@contextlib.contextmanager
+def _metrics_served(settings: HubSettings, metrics: HubMetrics) -> Iterator[None]:
+    if not settings.metrics_listen:
+        yield
+        return
+    host, _, port = settings.metrics_listen.rpartition(":")
+    certs_dir = settings.certs_dir
+    try:
+        httpd, thread = serve_metrics(
+            metrics,
+            host=host,
+            port=int(port),
+            certificate=certs_dir / "hub.pem",
+            key=certs_dir / "hub.key",
+            clients=settings.metrics_clients if settings.metrics_clients != Path() else None,
+        )
+    except OSError as error:
+        raise CannotStart(f"{settings.metrics_listen} cannot be listened on: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
+
+
+async def _let_time_pass(committer: Committer) -> None:
+    while True:
+        await asyncio.sleep(limits.TICK_PACE_S)
+        committer.tick()
+
+
+async def _show_gauges(hub: Hub, settings: HubSettings) -> None:
+    while True:
+        hub.parts.metrics.show(hub.parts, settings)
+        hub.parts.refusals.turn()
+        await hub.readiness.look()
+        await asyncio.sleep(_GAUGES_S)

@@ -1,0 +1,75 @@
+"""Keeps the fusion process alive: another process, started by exec, so that nothing it does can delay a warning.
+
+It gets what it needs on its command line and nothing else; it comes back to us as a member, over mutual TLS. Its
+standard input is a pipe that we hold: when we are gone, however we went, it reads the end of it and goes too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from broker import limits
+
+if TYPE_CHECKING:
+    from broker.hub.metrics import HubMetrics
+    from broker.hub.settings import HubSettings
+
+log = logging.getLogger(__name__)
+
+_SETTLED_S: Final = 30.0  # a process that lived so long is started again at once
+_LEAVE_S: Final = 2.0  # from the end of its input to being killed
+
+
+async def keep_views(settings: HubSettings, target: str, *, metrics: HubMetrics) -> None:
+    """Start the fusion process, and start it again whenever it ends; until cancelled."""
+    pause_s = limits.RECONNECT_FIRST_S
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        metrics.views_starts.inc()
+        code = await _run_once(_command(settings, target))
+        log.error("the fusion process ended code=%d", code)
+        if loop.time() - began > _SETTLED_S:
+            pause_s = limits.RECONNECT_FIRST_S
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
+
+
+async def _run_once(command: list[str]) -> int:
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await _send_away(process)
+
+
+async def _send_away(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), _LEAVE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _command(settings: HubSettings, target: str) -> list[str]:
+    options = {
+        "target": target,
+        "certs-dir": settings.certs_dir,
+        "data-dir": settings.data_dir,
+        "members": settings.members,
+        "members-digest": settings.members_digest,
+        "log-level": settings.log_level,
+    }
+    return [
+        sys.executable,
+        "-m",
+        "broker.hub.views",
+        "--until-eof",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]

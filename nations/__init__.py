@@ -1,0 +1,1 @@
+"""What is national: native feeds and release policies. Read nations/README.md to add one."""

@@ -1,0 +1,1 @@
+"""Vedette's protocol, as Python sees it."""
