@@ -16,15 +16,15 @@ with the event. `Refused` says why the gateway will not have something; `Unreach
 from __future__ import annotations
 
 import asyncio
-import itertools
+from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker import limits
 from broker.refusal import Reason, Refused
-from broker.rpc import CHANNEL_OPTIONS, refusal_of
+from broker.rpc import CHANNEL_OPTIONS, first_of, refusal_of
 from certs import tls
 from vedette.v1 import national_pb2
 from vedette.v1.national_pb2_grpc import NationalStub
@@ -92,10 +92,12 @@ class Client:
     ) -> AsyncIterator[Reporter]:
         """Give a stream for reports, in order. A new `session` where the system uses its ids again."""
         reporter = Reporter(self._stub, session, deadline_s)
+        running = asyncio.create_task(reporter.run(), name="reporter")
         try:
             yield reporter
         finally:
-            reporter.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def watch(
         self, *, resume_after: bytes = b"", live_only: bool = False, patience_s: float = float("inf")
@@ -141,14 +143,24 @@ class Client:
 
 
 @dataclass(slots=True)
-class Reporter:
-    """A stream of reports. One at a time: `report` returns when the gateway has it."""
+class _Waiting:
+    request: national_pb2.ReportRequest
+    answer: asyncio.Future[national_pb2.ReportResponse]
 
-    _stub: NationalAsyncStub
-    _session: str
-    _deadline_s: float
-    _call: grpc.aio.StreamStreamCall[national_pb2.ReportRequest, national_pb2.ReportResponse] | None = None
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+class Reporter:
+    """A stream of reports. Several may be under way at once: they are taken, and answered, in the order of the calls.
+
+    When the stream ends, everything that was not answered is sent again on the next, in order.
+    """
+
+    def __init__(self, stub: NationalAsyncStub, session: str, deadline_s: float) -> None:
+        self._stub = stub
+        self._session = session
+        self._deadline_s = deadline_s
+        self._waiting: deque[_Waiting] = deque()
+        self._written = 0  # how many of those were written to the stream
+        self._more = asyncio.Event()
 
     async def report(
         self,
@@ -158,9 +170,7 @@ class Reporter:
         label: envelope_pb2.SecurityLabel,
     ) -> Receipt:
         """Report one message. Raises Refused or Unreachable."""
-        return await self.send(
-            national_pb2.ReportRequest(content=content, precedence=precedence, label=label, session=self._session)
-        )
+        return await self.send(national_pb2.ReportRequest(content=content, precedence=precedence, label=label))
 
     async def report_line(
         self,
@@ -171,17 +181,19 @@ class Reporter:
     ) -> Receipt:
         """Report one line as the sensor wrote it. Raises Refused or Unreachable."""
         native = national_pb2.NativeReport(format=format, line=line)
-        return await self.send(national_pb2.ReportRequest(native=native, session=self._session, exercise=exercise))
+        return await self.send(national_pb2.ReportRequest(native=native, exercise=exercise))
 
     async def send(self, request: national_pb2.ReportRequest) -> Receipt:
         """Send a request until it is answered. Raises Refused or Unreachable."""
-        async with self._turn:
-            try:
-                async with asyncio.timeout(self._deadline_s):
-                    response = await self._answered(request)
-            except TimeoutError as error:
-                self.close()
-                raise Unreachable(f"no answer within {self._deadline_s} s") from error
+        request.session = request.session or self._session
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._more.set()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                response = await waiting.answer
+        except TimeoutError as error:
+            raise Unreachable(f"no answer within {self._deadline_s} s") from error
         if response.outcome == national_pb2.REPORT_OUTCOME_REFUSED:
             raise Refused(response.refusal.reason, response.refusal.detail)
         return Receipt(
@@ -190,35 +202,71 @@ class Reporter:
             content_count=response.content_count,
         )
 
-    async def _answered(self, request: national_pb2.ReportRequest) -> national_pb2.ReportResponse:
-        for attempt in itertools.count():
-            if attempt:
-                await asyncio.sleep(min(limits.RECONNECT_FIRST_S * 2 ** min(attempt - 1, 8), limits.RECONNECT_MAX_S))
+    async def run(self) -> None:
+        """Keep a stream open while there is something to send, until cancelled."""
+        pause_s = limits.RECONNECT_FIRST_S
+        while True:
+            await self._until_needed()
+            call = self._stub.Report()
+            self._written = 0
             try:
-                if self._call is None:
-                    self._call = self._stub.Report()
-                await self._call.write(request)
-                response = await self._call.read()
-            except grpc.aio.AioRpcError as error:
-                self.close()
-                _raise_if_final(error)
-                continue
-            except asyncio.InvalidStateError:  # the call ended between two reports
-                self.close()
-                continue
-            if not isinstance(response, national_pb2.ReportResponse):
-                self.close()  # the gateway ended the stream
-                continue
-            if response.refusal.reason in LASTING:
-                continue
-            return response
-        raise AssertionError  # the count has no end; the deadline is outside
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._write(call))
+                    group.create_task(self._read(call))
+            except* Refused as refused:
+                self._fail(first_of(refused))
+            except* (grpc.aio.AioRpcError, _Ended):
+                pass  # what was not answered is sent again
+            finally:
+                call.cancel()
+            await asyncio.sleep(pause_s)
+            pause_s = limits.RECONNECT_FIRST_S if not self._waiting else min(pause_s * 2, limits.RECONNECT_MAX_S)
 
-    def close(self) -> None:
-        """End the stream; the next report opens another."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+    async def _until_needed(self) -> None:
+        self._forget_abandoned()
+        while not self._waiting:
+            self._more.clear()
+            await self._more.wait()
+
+    def _forget_abandoned(self) -> None:
+        """Whoever gave up waiting decides what happens to the report; between two streams it can be left out."""
+        self._waiting = deque(waiting for waiting in self._waiting if not waiting.answer.done())
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+        while True:
+            while self._written < len(self._waiting):
+                self._written += 1
+                try:
+                    await call.write(self._waiting[self._written - 1].request)
+                except asyncio.InvalidStateError as error:  # the call ended between two reports
+                    raise _Ended from error
+            self._more.clear()
+            await self._more.wait()
+
+    async def _read(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+        while True:
+            try:
+                response = await call.read()
+            except grpc.aio.AioRpcError as error:
+                _raise_if_final(error)
+                raise
+            if not isinstance(response, national_pb2.ReportResponse) or response.refusal.reason in LASTING:
+                raise _Ended  # by the gateway; or it cannot take anything now
+            waiting = self._waiting.popleft()
+            self._written -= 1
+            if not waiting.answer.done():
+                waiting.answer.set_result(response)
+
+    def _fail(self, refused: BaseException) -> None:
+        """Tell everybody who waits what will not change."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.answer.done():
+                waiting.answer.set_exception(refused)
+
+
+class _Ended(Exception):  # noqa: N818 - it says what the stream has done
+    pass
 
 
 def _raise_if_final(error: grpc.aio.AioRpcError) -> None:

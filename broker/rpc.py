@@ -197,7 +197,8 @@ class Door:
         identity = self._identify(context)
         if identity.role not in roles:
             raise Refused(Reason.REASON_ROLE_NOT_ALLOWED, f"{identity.role.name.lower()} may not make this call")
-        if sum(1 for caller in self._callers if caller.identity.member == identity.member) >= most:
+        alike = (identity.member, identity.role)  # many open watches must not keep a sensor out
+        if sum(1 for caller in self._callers if (caller.identity.member, caller.identity.role) == alike) >= most:
             raise Refused(Reason.REASON_TOO_MANY_STREAMS, f"at most {most} calls at once: close one first")
         caller = Caller(identity, tls.peer_certificate(context))
         self._callers.add(caller)
@@ -236,3 +237,12 @@ async def or_cut(work: Awaitable[T], caller: Caller) -> T:
     finally:
         if not task.done():
             task.cancel()
+            await asyncio.wait({task})  # whoever cleans up after us must not find it running
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ended the connection; the others are its consequences."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -122,7 +122,7 @@ class Session:
     def _subject(self, said: Statement) -> _Subject:
         """Return the object that the line speaks of, and remember that it did."""
         line = f"{said.head.sensor}/{said.head.number}"
-        if False:
+        if line in self._lines:
             return self._lines[line]
         name = f"{said.head.sensor}/{said.track:04d}"
         track = _kept(self._tracks, name, _Track(), self.tracks_most)

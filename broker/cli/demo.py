@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SCENARIO = "over-japan-2022-10-04"
 RATE = 45.0
+PATIENCE_S = 30.0  # of a sensor whose gateway is cut off: it reports late, and loses nothing
 
 
 @click.command()
@@ -89,7 +90,8 @@ async def _tell(folder: Path, rate: float) -> Story:
         showing = asyncio.create_task(screen.show(story))
         try:
             addresses = {nation: world.address(nation) for nation in nations}
-            await story.tell(reporters(addresses, world.authority.directory, nations))
+            opened = reporters(addresses, world.authority.directory, nations, deadline_s=PATIENCE_S)
+            await story.tell(opened)
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)

@@ -6,9 +6,9 @@ from typing import TextIO
 
 import click
 
-__all__ = ["fusion"]
+from broker.cli import Exit
 
-CHECK_FAILED = 1
+__all__ = ["fusion"]
 
 
 @click.group()
@@ -23,8 +23,8 @@ def replay(log: TextIO, recipient: str) -> None:
     """Print every revision that a LOG leads to.
 
     LOG has one record per line, in log order: {"arrival_ns": …, "content": {Content as protojson}}. "-" reads standard
-    input. Printed is {"after": line, "fused": {FusedEvent as protojson}}; the same log gives the same bytes. Exit code 1
-    and the line's number if a line is no record.
+    input. Printed is {"after": line, "fused": {FusedEvent as protojson}}; the same log gives the same bytes.
+    Exit code 1 and the line's number if a line is no record.
     """
     from broker.fusion.replay import BadLine
     from broker.fusion.replay import replay as revisions
@@ -34,4 +34,4 @@ def replay(log: TextIO, recipient: str) -> None:
             click.echo(line)
     except (BadLine, UnicodeDecodeError) as error:
         click.echo(f"{log.name}: {error}", err=True)
-        raise SystemExit(CHECK_FAILED) from error
+        raise SystemExit(Exit.CHECK_FAILED) from error

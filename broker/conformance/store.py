@@ -27,16 +27,19 @@ PATIENCE_S = 60.0  # for one promise: on a slow disk a commit takes 10 ms
 PROMISES = (*WRITING, *READING, *KEEPING)
 
 
-async def check_store(open_store: OpenStore, folder: Path) -> None:
-    """Try every promise. Raises ConformanceError, which names the first that is broken and says what was seen."""
+async def check_store(open_store: OpenStore, folder: Path, *, patience_s: float = PATIENCE_S) -> None:
+    """Try every promise. Raises ConformanceError, which names the first that is broken and says what was seen.
+
+    A promise that takes longer than `patience_s` is broken: most often a record that never came.
+    """
     for number, promise in enumerate(PROMISES):
         name = promise.__name__.replace("_", " ")
         home = folder / f"{number:02}"
         home.mkdir(parents=True)
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 await promise(open_store, home / "store")
         except TimeoutError:
-            raise ConformanceError(f"{name}: nothing happened for {PATIENCE_S:.0f} s") from None
+            raise ConformanceError(f"{name}: nothing happened for {patience_s:.0f} s") from None
         except Broken as broken:
             raise ConformanceError(f"{name}: {broken}") from broken

@@ -66,6 +66,10 @@ async def read_all(
 ) -> list[Record]:
     """Read a stream as a reader does who catches up."""
     found: list[Record] = []
-    while part := await store.read(stream, after=found[-1].position if found else 0, limit=limit, lane=lane):
+    after = 0
+    while part := await store.read(stream, after=after, limit=limit, lane=lane):
+        if part[-1].position <= after:
+            raise Broken(f"read past {after} gave {part[-1].position}: a reader would never come to the end")
         found += part
+        after = part[-1].position
     return found

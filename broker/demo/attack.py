@@ -56,7 +56,7 @@ async def captured(world: World, origin: str) -> list[bytes]:
 async def attack(world: World, *, victim: str, attacker: str) -> list[Attempt]:
     """Try a forged, a replayed, a changed, a misaddressed and a confused message; return what the hub said."""
     envelopes = [envelope_pb2.Envelope.FromString(data) for data in await captured(world, victim)]
-    captive = next(envelope for envelope in envelopes if _header(envelope).recipient == attacker)
+    captive = next(envelope for envelope in envelopes if _is_exercise_for(envelope, attacker))
     header = _header(captive)
     changed = _copy(captive)
     changed.body = captive.body[:-1] + bytes([captive.body[-1] ^ 1])
@@ -87,6 +87,11 @@ async def attack(world: World, *, victim: str, attacker: str) -> list[Attempt]:
         Attempt(what, reason_name(expected), await _submit(world, member, envelope))
         for member, what, envelope, expected in tries
     ]
+
+
+def _is_exercise_for(envelope: envelope_pb2.Envelope, recipient: str) -> bool:
+    header = _header(envelope)
+    return header.recipient == recipient and header.mode == content_pb2.MODE_EXERCISE
 
 
 async def _submit(world: World, member: str, envelope: envelope_pb2.Envelope) -> str:

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker import limits
+from broker.fusion.board import Forecast
 from broker.fusion.contribution import Place, contribution_of, unusable
 from broker.fusion.impact import Prediction
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from broker.fusion.board import Board, Event, TrackedObject
-    from broker.fusion.contribution import Contribution
+    from broker.fusion.board import Board, Event
+    from broker.fusion.contribution import Contribution, TrackKey
     from broker.fusion.view import View
 
 __all__ = ["Packed", "load", "pack", "put_back", "save", "unpack"]
@@ -50,7 +51,10 @@ class Packed:
 def pack(contributions: Sequence[Contribution], event: Event) -> Packed:
     """Put the messages of an event away."""
     ids = b"".join(_padded(contribution.key[5]) for contribution in contributions)
-    document = {"messages": _messages(contributions), "objects": _objects([event])}
+    document = {
+        "messages": _messages(contributions),
+        "objects": _objects({one.key: one.forecast for one in event.objects}),
+    }
     return Packed(ids, zlib.compress(_bytes(document)))
 
 
@@ -61,7 +65,7 @@ def unpack(packed: Packed) -> list[Contribution]:
 
 def put_back(packed: Packed, board: Board) -> None:
     """Give the objects of an unpacked event the predictions that they had."""
-    _apply_objects(json.loads(zlib.decompress(packed.blob))["objects"], board)
+    board.set_forecasts(_forecasts(json.loads(zlib.decompress(packed.blob))["objects"]))
 
 
 def save(view: View) -> bytes:
@@ -77,7 +81,7 @@ def save(view: View) -> bytes:
             "digest": _text(view.digest),
             "messages": _messages(view.ledger.messages.values()),
             "tombstones": [[origin, _text(identity)] for origin, identity in view.ledger.tombstones],
-            "objects": _objects(view.board.events),
+            "objects": _objects(view.board.forecasts()),
             "published": [
                 [
                     _text(one.number),
@@ -114,7 +118,7 @@ def load(data: bytes) -> View:
             view.ledger.add(_contribution(line))
         view.ledger.tombstones = {(origin, _raw(identity)): None for origin, identity in document["tombstones"]}
         view.board.apply(view.ledger.standing(), [])
-        _apply_objects(document["objects"], view.board)
+        view.board.set_forecasts(_forecasts(document["objects"]))
         for line in document["published"]:
             number, anchor, members, revision, shown, state, confirmed, over_ns, merged, is_merged = line
             view.published[_raw(number)] = Published(
@@ -150,25 +154,22 @@ def _contribution(line: list[Any]) -> Contribution:
     return found if counts else unusable(found)
 
 
-def _objects(events: Iterable[Event]) -> list[list[object]]:
+def _objects(forecasts: Mapping[TrackKey, Forecast]) -> list[list[object]]:
     """Return what of the objects does not follow from the messages: when an impact was predicted, and which."""
     return [
-        [[one.key[0], _text(one.key[1]), _text(one.key[2])], one.is_stale, one.tried_ns, _prediction(one.prediction)]
-        for event in events
-        for one in event.objects
+        [[origin, _text(event_id), _text(object_id)], one.is_stale, one.tried_ns, _prediction(one.prediction)]
+        for (origin, event_id, object_id), one in forecasts.items()
     ]
 
 
-def _apply_objects(lines: list[Any], board: Board) -> None:
-    """Set predictions as they were."""
-    objects: dict[tuple[str, bytes, bytes], TrackedObject] = {
-        one.key: one for event in board.events for one in event.objects
+def _forecasts(lines: list[Any]) -> dict[TrackKey, Forecast]:
+    """Return forecasts of lines."""
+    return {
+        (origin, _raw(event_id), _raw(object_id)): Forecast(
+            None if prediction is None else _prediction_of(prediction), is_stale, tried_ns
+        )
+        for (origin, event_id, object_id), is_stale, tried_ns, prediction in lines
     }
-    for (origin, event_id, object_id), is_stale, tried_ns, prediction in lines:
-        one = objects.get((origin, _raw(event_id), _raw(object_id)))
-        if one is not None:
-            one.is_stale, one.tried_ns = is_stale, tried_ns
-            one.prediction = None if prediction is None else _prediction_of(prediction)
 
 
 def _prediction(one: Prediction | None) -> list[object] | None:

@@ -5,7 +5,7 @@ Decisions are a function of the set of messages, never of their arrival:
 * Two tracks are compared where the later one begins: its first reports against what the earlier one's reports just
   before each of them predict. After `SAMPLES` of them, a second apart, the decision stands unless those reports change.
 * Without tracks on both sides, the event is compared: time, place and direction of launch; area and time of impact.
-* Events are then built in fold order: each joins the best one that nothing in it contradicts, or begins a new one.
+* Events are built in fold order: each node joins the best one that nothing in it contradicts, or begins another.
   Kinematics go before launch and impact, and an operator's word (SAME_EVENT_AS, NOT_SAME_EVENT_AS) before everything.
 
 Distances are squared and normalised (chi square); the gates are wide (1e-4), for splitting one launch into two is as bad
@@ -15,12 +15,12 @@ as joining two into one, and errors between nations (survey, clocks) are larger 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from broker import geodesy
-from broker.fusion import estimate, impact
+from broker.fusion import estimate, impact, kalman
 from broker.fusion.node import SAMPLES
 from broker.limits import SECOND_NS
 
@@ -39,7 +39,9 @@ GATE: Final = 21.0  # chi square, 3 terms, 1e-4
 REGISTRATION_SIGMA_M: Final = 300.0  # survey and clocks of different nations: 0.1 s at 3 km/s
 FAR_M: Final = 15_000.0
 FAR_SPEED_MPS: Final = 12_000.0
-VAGUE_SIGMA_M: Final = 30_000.0  # a prediction wider than this decides nothing
+VAGUE_SIGMA_M: Final = 100_000.0  # a prediction wider than this decides nothing
+# Two names by one origin are likelier two objects than one: there, only what is sharp says that they are the same.
+VAGUE_SIGMA_OWN_M: Final = 10_000.0
 GAP_MAX_NS: Final = 600 * SECOND_NS
 FAR_DISTANCE: Final = 1e6
 
@@ -69,7 +71,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Evidence:
-    """A verdict and how strong it is: kind 0 is kinematic, 1 of launch or impact, 2 of reach alone; a low score is good."""
+    """A verdict and its strength: kind 0 is kinematic, 1 of launch or impact, 2 of reach alone; a low score is good."""
 
     verdict: Verdict
     kind: int = 0
@@ -77,6 +79,16 @@ class Evidence:
 
 
 UNKNOWN: Final = Evidence(Verdict.UNKNOWN)
+Sample: TypeAlias = "tuple[float, float] | None"  # squared distance and log determinant; None: says nothing
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """Two tracks, as far as they have been compared. `settled_at`: what comes after it changes nothing."""
+
+    evidence: Evidence | None = None
+    settled_at: Key | None = None
+    samples: dict[Key, tuple[tuple[Key, ...], Sample]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +104,18 @@ class Matcher:
 
     def __init__(self) -> None:
         """Start with no comparison made."""
-        self._tracks: dict[tuple[TrackKey, TrackKey], tuple[Evidence, Key | None]] = {}
+        self._tracks: dict[tuple[TrackKey, TrackKey], _Comparison] = {}
         self._partners: dict[TrackKey, set[tuple[TrackKey, TrackKey]]] = {}
         self._nodes: dict[tuple[NodeKey, NodeKey], tuple[tuple[object, ...], Evidence]] = {}
 
     def changed(self, track: TrackKey, key: Key) -> None:
         """Forget the comparisons of a track that a report at this place in the order may change."""
         for pair in list(self._partners.get(track, ())):
-            _, settled_at = self._tracks[pair]
-            if settled_at is None or key <= settled_at:
-                del self._tracks[pair]
-                for one in pair:
-                    self._partners[one].discard(pair)
+            known = self._tracks[pair]
+            for sample in [sample for sample, (window, _) in known.samples.items() if key == sample or key in window]:
+                del known.samples[sample]
+            if known.settled_at is None or key <= known.settled_at:
+                known.evidence = None
 
     def forget(self, node: NodeKey) -> None:
         """Forget everything about a node that is gone."""
@@ -123,11 +135,13 @@ class Matcher:
         pair = (one.key, two.key) if one.key < two.key else (two.key, one.key)
         known = self._tracks.get(pair)
         if known is None:
-            early, late = (one, two) if one.order[0] < two.order[0] else (two, one)
-            known = self._tracks[pair] = _compare_tracks(early, late)
+            known = self._tracks[pair] = _Comparison()
             for key in pair:
                 self._partners.setdefault(key, set()).add(pair)
-        return known[0]
+        if known.evidence is None:
+            early, late = (one, two) if one.order[0] < two.order[0] else (two, one)
+            known.settled_at, known.evidence = _compare_tracks(early, late, known.samples)
+        return known.evidence
 
     def nodes(self, one: Node, two: Node) -> Evidence:
         """Compare what two origins (or two systems of one) say of an event."""
@@ -152,7 +166,7 @@ class Matcher:
 
 
 def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Links[K]) -> list[list[K]]:
-    """Return the members, given in fold order, as groups that belong together; the operators' word holds in any case."""
+    """Return the members, given in fold order, in groups that belong together; the operators' word holds always."""
     groups: list[list[K]] = []
     for unit in _linked(members, links.same):
         best: tuple[Evidence, int] | None = None
@@ -172,7 +186,7 @@ def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Li
 
 
 def _linked(members: Sequence[K], same: Iterable[frozenset[K]]) -> list[list[K]]:
-    """Return the members in order, those that an operator called the same as one unit where the first of them stands."""
+    """Return the members in order; those that an operator called the same as one unit, where the first stands."""
     unit_of: dict[K, list[K]] = {member: [member] for member in members}
     for link in same:
         units = [unit_of[key] for key in link if key in unit_of]
@@ -193,25 +207,34 @@ def _linked(members: Sequence[K], same: Iterable[frozenset[K]]) -> list[list[K]]
 # --- tracks -----------------------------------------------------------------------------------------------------------
 
 
-def _compare_tracks(early: LocalTrack, late: LocalTrack) -> tuple[Evidence, Key | None]:
-    """Return the evidence, and the last place in the order on which it depends if it is final."""
-    samples = late.samples()
+def _compare_tracks(
+    early: LocalTrack, late: LocalTrack, done: dict[Key, tuple[tuple[Key, ...], Sample]]
+) -> tuple[Key | None, Evidence]:
+    """Return the last place in the order on which the evidence depends, if it is final, and the evidence.
+
+    `done` holds the samples compared before, each with the earlier track's reports that went in.
+    """
+    samples, is_own = late.samples(), early.key[0] == late.key[0]
+    settled_at = samples[-1].key if len(samples) == SAMPLES else None
     distances: list[float] = []
     scores: list[float] = []
     for sample in samples:
-        found = _compare_sample(early, sample)
-        if found is not None:
-            distances.append(found[0])
-            scores.append(found[0] + found[1])
-    settled_at = samples[-1].key if len(samples) == SAMPLES else None
+        window = early.window(sample.key)
+        known = done.get(sample.key)
+        if known is None or known[0] != window:
+            found = _compare_sample(early, sample, vague_m=VAGUE_SIGMA_OWN_M if is_own else VAGUE_SIGMA_M)
+            known = done[sample.key] = (window, found)
+        if known[1] is not None:
+            distances.append(known[1][0])
+            scores.append(known[1][0] + known[1][1])
     if not distances:
-        return UNKNOWN, settled_at
+        return settled_at, UNKNOWN
     mean = sum(distances) / len(distances)
     verdict = Verdict.SAME if mean <= GATE else Verdict.DIFFERENT
-    return Evidence(verdict, 0, sum(scores) / len(scores)), settled_at
+    return settled_at, Evidence(verdict, 0, sum(scores) / len(scores))
 
 
-def _compare_sample(early: LocalTrack, sample: Entry) -> tuple[float, float] | None:
+def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Sample:
     """Return squared distance and log determinant of a report against the other track; None if that is too vague."""
     known = early.state_before(sample.key)
     if known is None or sample.report.time_ns - known.time_ns > GAP_MAX_NS:
@@ -226,10 +249,10 @@ def _compare_sample(early: LocalTrack, sample: Entry) -> tuple[float, float] | N
     state, noise = estimate.merged(estimate.advance(known, report.time_ns))
     extra = report.bias_m * report.bias_m + REGISTRATION_SIGMA_M * REGISTRATION_SIGMA_M
     spread = [[noise[i][j] + report.noise[i][j] + (extra if i == j else 0.0) for j in range(3)] for i in range(3)]
-    if spread[0][0] + spread[1][1] + spread[2][2] > 3.0 * VAGUE_SIGMA_M * VAGUE_SIGMA_M:
+    if spread[0][0] + spread[1][1] + spread[2][2] > 3.0 * vague_m * vague_m:
         return None
     miss = [a - b for a, b in zip(report.position_m, state[:3], strict=True)]
-    return estimate.distance_squared(miss, spread)
+    return kalman.distance_squared(miss, spread)
 
 
 # --- launches and impacts ---------------------------------------------------------------------------------------------
@@ -289,7 +312,10 @@ def _compare_launches(one: Launch, two: Launch, *, own: bool) -> Evidence:
     if one.place is None or two.place is None:
         return Evidence(Verdict.SAME, 1, score + UNPLACED_PENALTY)
     score += _places_apart(one.place, two.place, LAUNCH_PLACE_SIGMA_OWN_M if own else LAUNCH_PLACE_SIGMA_M)
-    return Evidence(Verdict.SAME if score <= GATE else Verdict.DIFFERENT, 1, score)
+    if score > GATE:
+        return Evidence(Verdict.DIFFERENT, 1, score)
+    vague = max(one.place.spread_m, two.place.spread_m) > (VAGUE_SIGMA_OWN_M if own else VAGUE_SIGMA_M)
+    return UNKNOWN if vague else Evidence(Verdict.SAME, 1, score)
 
 
 def _compare_reach(launch: Launch, first: Entry) -> Evidence:

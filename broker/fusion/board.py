@@ -7,7 +7,7 @@ something fails half way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import impact
@@ -18,15 +18,24 @@ from broker.fusion.node import Node
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from broker.fusion.contribution import Contribution, Key, Launch, MessageKey, NodeKey, TrackKey
     from broker.fusion.impact import Prediction
 
-__all__ = ["Board", "Event", "TrackedObject"]
+__all__ = ["Board", "Event", "Forecast", "TrackedObject"]
 
 EARLY_REPORTS: Final = 4  # from which the launch is read back
 NO_LINKS: Links[TrackKey] = Links()  # operators speak of events, not of objects
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The impact as it was last predicted: the only thing on the board that depends on when it was asked for."""
+
+    prediction: Prediction | None = None
+    is_stale: bool = True  # the history has moved on since
+    tried_ns: int | None = None  # the newest report when it was last tried
 
 
 @dataclass(slots=True)
@@ -35,9 +44,7 @@ class TrackedObject:
 
     tracks: tuple[TrackKey, ...]
     history: History
-    prediction: Prediction | None = None
-    is_stale: bool = True  # the history has moved on since the prediction
-    tried_ns: int | None = None  # the newest report when a prediction was last tried
+    forecast: Forecast = Forecast()
     _ascent: tuple[tuple[Key, ...], Launch | None] = ((), None)
 
     @property
@@ -45,11 +52,15 @@ class TrackedObject:
         """Return the track that was first."""
         return self.tracks[0]
 
+    @property
+    def prediction(self) -> Prediction | None:
+        """Return the impact as it was last predicted."""
+        return self.forecast.prediction
+
     def refresh(self) -> None:
         """Predict the impact anew from what is known now."""
-        self.prediction = impact.predict(self.history.newest)
-        self.is_stale = False
-        self.tried_ns = self.history.newest.time_ns
+        newest = self.history.newest
+        self.forecast = Forecast(impact.predict(newest), is_stale=False, tried_ns=newest.time_ns)
 
     def ascent(self) -> Launch | None:
         """Return where the first reports say that it came from."""
@@ -94,6 +105,16 @@ class Board:
         self._links: Links[NodeKey] = Links()
         self._deltas: dict[TrackKey, _Delta] = {}
         self._object_of: dict[TrackKey, TrackedObject] = {}
+
+    def forecasts(self) -> dict[TrackKey, Forecast]:
+        """Return what was predicted of each object."""
+        return {one.key: one.forecast for event in self.events for one in event.objects}
+
+    def set_forecasts(self, forecasts: Mapping[TrackKey, Forecast]) -> None:
+        """Put back what was predicted of each object."""
+        for event in self.events:
+            for one in event.objects:
+                one.forecast = forecasts.get(one.key, one.forecast)
 
     def apply(self, stands: Sequence[Contribution], falls: Sequence[Contribution]) -> set[NodeKey]:
         """Take in what stands now and what no longer does; return the nodes of every event that may look different."""
@@ -247,19 +268,14 @@ class Board:
         groups = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
         retracted: list[list[NodeKey]] = [[] for _ in groups]
         # What was taken back is shown where it would belong, and decides nothing.
+        alone: list[NodeKey] = []
         for node in nodes:
-            if not node.is_retracted:
-                continue
-            best: tuple[Evidence, int] | None = None
-            for index, group in enumerate(groups):
-                found = min((self._between(node.key, other) for other in group), default=Evidence(Verdict.UNKNOWN))
-                if found.verdict is Verdict.SAME and (best is None or (found, index) < best):
-                    best = (found, index)
-            if best is None:
-                groups.append([])
-                retracted.append([node.key])
-            else:
-                retracted[best[1]].append(node.key)
+            if node.is_retracted:
+                best = self._best(node.key, groups)
+                (alone if best is None else retracted[best]).append(node.key)
+        for group in grouped(alone, self._between, self._links):
+            groups.append([])
+            retracted.append(group)
         unchanged = {(event.nodes, event.retracted): event for event in old}
         self.events = [
             unchanged.get((tuple(live), tuple(gone))) or Event(tuple(live), tuple(gone))
@@ -272,6 +288,12 @@ class Board:
         self._object_of = {track: one for event in old for one in event.objects for track in one.tracks}
         return changed
 
+    def _best(self, key: NodeKey, groups: Sequence[Sequence[NodeKey]]) -> int | None:
+        """Return the group that a node goes with best; None if with none."""
+        found = [(min(self._between(key, other) for other in group), index) for index, group in enumerate(groups)]
+        best = min(found, default=None)
+        return best[1] if best is not None and best[0].verdict is Verdict.SAME else None
+
     def _reobject(self, event: Event) -> None:
         """Bring the objects of an event up to date."""
         tracks = sorted(
@@ -279,9 +301,7 @@ class Board:
             key=lambda track: track.order[0],
         )
         by_key = {track.key: track for track in tracks}
-        groups = grouped(
-            list(by_key), lambda one, two: self._matcher.tracks(by_key[one], by_key[two]), NO_LINKS
-        )
+        groups = grouped(list(by_key), lambda one, two: self._matcher.tracks(by_key[one], by_key[two]), NO_LINKS)
         known = {one.tracks: one for one in event.objects}
         objects = []
         for group in groups:
@@ -303,7 +323,7 @@ class Board:
                 added=[entry for delta in deltas for entry in delta.added],
                 removed=[key for delta in deltas for key in delta.removed],
             )
-            one.is_stale = True
+            one.forecast = replace(one.forecast, is_stale=True)
 
     def _object(self, tracks: tuple[TrackKey, ...], wanted: dict[Key, Entry]) -> TrackedObject:
         """Return an object of these tracks, made from the one that had most of them, if any had."""
@@ -316,4 +336,4 @@ class Board:
         )
         if before is None:
             return TrackedObject(tracks, history)
-        return TrackedObject(tracks, history, before.prediction, tried_ns=before.tried_ns)
+        return TrackedObject(tracks, history, replace(before.forecast, is_stale=True))

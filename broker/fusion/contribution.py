@@ -157,7 +157,7 @@ class Contribution:
 
 
 def contribution_of(content: content_pb2.Content, *, epoch: int, lane: int, sequence: int) -> Contribution | None:
-    """Return what a message contributes; None for what is never folded (fused, tick, canary, heartbeat, ack, notice)."""
+    """Return what a message contributes; None for what is never folded: fused, tick, canary, heartbeat, ack, notice."""
     header = content.header
     which = content.WhichOneof("body")
     event_id, object_id = b"", b""

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate
-from broker.fusion.contribution import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from broker.fusion.contribution import Key, TrackKey
+    from broker.fusion.contribution import Key, Report, TrackKey
     from broker.fusion.estimate import Estimate
 
 __all__ = ["Entry", "History"]

@@ -23,7 +23,8 @@ from broker.limits import SECOND_NS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.fusion.estimate import Estimate, Matrix, State
+    from broker.fusion.estimate import Estimate
+    from broker.fusion.kalman import Matrix, State
 
 __all__ = ["BURNING_MOST", "Ground", "Prediction", "ascent", "fall", "is_descending", "predict"]
 

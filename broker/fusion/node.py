@@ -69,23 +69,24 @@ class LocalTrack:
                     break
         return found
 
+    def window(self, key: Key) -> tuple[Key, ...]:
+        """Return the few reports before a key."""
+        end = bisect_right(self.order, key)
+        return tuple(self.order[max(0, end - WINDOW) : end])
+
     def state_before(self, key: Key) -> Estimate | None:
         """Return what the few reports before a key say on their own."""
-        end = bisect_right(self.order, key)
-        if end == 0:
+        window = self.window(key)
+        if not window:
             return None
-        newest = self.order[end - 1]
-        known = self._windows.get(newest)
+        known = self._windows.get(window[-1])
         if known is None:
-            for one in self.order[max(0, end - WINDOW) : end]:
+            first = self.entries[window[0]]
+            known = estimate.start(first.report, self.key)
+            for one in window[1:]:
                 entry = self.entries[one]
-                if known is None:
-                    known = estimate.start(entry.report, self.key)
-                else:
-                    known = estimate.absorb(known, entry.report, self.key, common=entry.common)
-            if known is None:
-                return None
-            self._windows[newest] = known
+                known = estimate.absorb(known, entry.report, self.key, common=entry.common)
+            self._windows[window[-1]] = known
             while len(self._windows) > 4 * SAMPLES:
                 del self._windows[next(iter(self._windows))]
         return known

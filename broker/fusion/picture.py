@@ -19,11 +19,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy, limits
-from broker.instant import timestamp
 from broker.fusion.contribution import Launch, place_of
 from broker.fusion.estimate import merged
 from broker.fusion.impact import BURNING_MOST, is_descending
 from broker.fusion.outcome import outcome
+from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, measures_pb2
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from broker.fusion.board import Event, TrackedObject
     from broker.fusion.contribution import Key, NodeKey, Place
-    from broker.fusion.estimate import Matrix, State
     from broker.fusion.impact import Prediction
+    from broker.fusion.kalman import Matrix, State
     from broker.fusion.node import Node
 
 __all__ = ["fused_event"]
@@ -48,6 +48,7 @@ FUSED_BYTES_MAX: Final = limits.BODY_BYTES_MAX - 1024  # the content's header co
 TRACKS_MAX: Final = 16
 OBJECT_CONTEXT: Final = b"vedette/v1/fused-object"
 DISTINCT_MANY: Final = 3
+DISAGREEMENTS_MAX: Final = 64
 
 
 def fused_event(
@@ -303,7 +304,7 @@ def _disagreements(
     found: list[tuple[str, float, tuple[str, ...]]] = []
     for one, two in combinations(sorted(live, key=lambda node: node.key), 2):
         if one.key[0] != two.key[0]:
-            origins = (one.key[0], two.key[0])
+            origins: tuple[str, ...] = (one.key[0], two.key[0])
             found += [(path, distance, origins) for path, distance in _differences(one, two)]
     if live and gone:
         every = {node.key[0] for node in (*live, *gone)}
@@ -316,7 +317,7 @@ def _disagreements(
         greatest[path, origins] = max(distance, greatest.get((path, origins), 0.0))
     return [
         content_pb2.Disagreement(field_path=path, normalized_distance=round(min(distance, 1e6), 1), origins=origins)
-        for (path, origins), distance in sorted(greatest.items())
+        for (path, origins), distance in sorted(greatest.items())[:DISAGREEMENTS_MAX]
     ]
 
 
@@ -387,11 +388,12 @@ def _fitted(fused: content_pb2.FusedEvent) -> content_pb2.FusedEvent:
             (getattr(contribution, field).ByteSize(), index, field)
             for index, contribution in enumerate(fused.contributions)
             for field in ("launch", "track", "impact")
-            if contribution.HasField(field)  # type: ignore[arg-type] # the three names stand above
+            if contribution.HasField(field)
         ]
         if parts:
             _, index, field = max(parts)
-            fused.contributions[index].ClearField(field)  # type: ignore[arg-type] # one of the three above
+            contribution = fused.contributions[index]
+            contribution.ClearField(field)  # type: ignore[arg-type] # one of the three above
         elif len(fused.tracks) > 1:
             del fused.tracks[-1]
         elif len(fused.impacts) > 1:

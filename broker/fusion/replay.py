@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf import json_format
 
-from broker.instant import exercise_ns, nanoseconds
 from broker.fusion.view import View
+from broker.instant import exercise_ns, nanoseconds
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -54,15 +54,15 @@ def replay(lines: Iterable[str], *, recipient: str) -> Iterator[str]:
     """Yield a line (without its end) for every revision. Raises BadLine, before anything is yielded."""
     records = [_record(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     for before, record in pairwise(records):
-        if not 0 <= record.arrival_ns - before.arrival_ns <= GAP_MAX_NS:
-            raise BadLine(record.number, "arrives before the line above it, or more than a week after")
+        if record.arrival_ns - before.arrival_ns > GAP_MAX_NS:
+            raise BadLine(record.number, "arrives more than a week after the line above it")
     views: dict[tuple[int, str], _Running] = {}
     has_ticks = any(record.content.HasField("tick") for record in records)
-    for before, record in zip([None, *records], records, strict=False):
-        if before is not None and not has_ticks:
-            for running in views.values():
-                for event in running.ticks(before, record.arrival_ns):
-                    yield _line(before.number, event)
+    for index, record in enumerate(records):
+        if index > 0 and not has_ticks:
+            before = records[index - 1]
+            for event in (event for running in views.values() for event in running.ticks(before, record.arrival_ns)):
+                yield _line(before.number, event)
         header = record.content.header
         key = (header.mode, header.exercise.exercise_id)
         if key not in views:

@@ -22,22 +22,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
-from broker.instant import timestamp
 from broker.fusion import archive
 from broker.fusion.board import Board, Event
 from broker.fusion.contribution import Report, Status, contribution_of, unusable
 from broker.fusion.ledger import Ledger
 from broker.fusion.outcome import OVER, outcome
 from broker.fusion.picture import fused_event
+from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from broker.fusion.archive import Packed
-    from broker.fusion.board import TrackedObject
-    from broker.fusion.contribution import Contribution, MessageKey, NodeKey
+    from broker.fusion.board import Forecast, TrackedObject
+    from broker.fusion.contribution import Contribution, MessageKey, NodeKey, TrackKey
     from broker.fusion.outcome import Outcome
 
 __all__ = ["Published", "View", "fused_content"]
@@ -48,6 +48,7 @@ HORIZON_NS: Final = round(limits.HORIZON_S * SECOND_NS)
 FORGET_SILENT_NS: Final = 7_200 * SECOND_NS  # longer than any flight: packed away even if nobody said that it is over
 MERGED_MAX: Final = 64
 THIN_SPACING_NS: Final = 2 * SECOND_NS
+FIRST_KEPT: Final = 64  # reports of an object by which it is recognised
 FORGOTTEN_MAX: Final = 4_096
 NO_DIGEST: Final = bytes(32)
 
@@ -107,14 +108,14 @@ class View:
     def tick(self, *, position: bytes, time_ns: int) -> list[content_pb2.FusedEvent]:
         """Let time pass; return the new revisions. A Tick that is not later than the last only moves the basis."""
         digest = self._digest_after(position, time_ns.to_bytes(16, "big", signed=True))
-        before, published = self.now_ns, dict(self.published)
+        before, published, forecasts = self.now_ns, dict(self.published), self.board.forecasts()
         try:
             self.now_ns = time_ns if before is None else max(before, time_ns)
             revisions = self._tick()
         except BaseException:
             # Not handled, only undone: whatever failed, half a Tick must not stay.
             self.now_ns, self.published = before, published
-            self._make_anew()
+            self._make_anew(forecasts)
             raise
         self.position, self.digest = position, digest
         return self._with_basis(revisions)
@@ -137,7 +138,7 @@ class View:
             return []
         if self._is_flood(contribution):
             return []
-        published = dict(self.published)
+        published, forecasts = dict(self.published), self.board.forecasts()
         new_tombstones = [
             (contribution.origin, target)
             for target in contribution.cancels
@@ -153,7 +154,7 @@ class View:
             # Not handled, only undone: whatever failed, half a record must not stay.
             self.ledger.retract(contribution.message_key, new_tombstones)
             self.published = published
-            self._make_anew()
+            self._make_anew(forecasts)
             raise
 
     def _in_time(self, contribution: Contribution) -> Contribution:
@@ -170,39 +171,32 @@ class View:
         named = sum(1 for key in self.board.nodes if key[0] == contribution.origin)
         return named >= limits.NODES_PER_ORIGIN_MAX
 
-    def _make_anew(self) -> None:
-        """Build the board again from the messages that stand. Predictions stay as they were published."""
-        predictions = {one.key: one for event in self.board.events for one in event.objects}
+    def _make_anew(self, forecasts: Mapping[TrackKey, Forecast]) -> None:
+        """Build the board again from the messages that stand, with the predictions as they were."""
         self.board = Board(self.recipient)
         self.board.apply(self.ledger.standing(), [])
-        for event in self.board.events:
-            for one in event.objects:
-                before = predictions.get(one.key)
-                if before is not None:
-                    one.prediction, one.is_stale, one.tried_ns = before.prediction, before.is_stale, before.tried_ns
+        self.board.set_forecasts(forecasts)
 
     def _thin(self, touched: Iterable[NodeKey]) -> None:
         """Keep the reports of an object bounded: of those past the horizon, one per track and spacing goes on counting.
 
         What the estimate knows of the past becomes slightly less; what it will be is the same for every later record.
         """
-        spacing_ns = THIN_SPACING_NS
-        while spacing_ns <= HORIZON_NS:
-            crowded = [one for one in self._objects(touched) if len(one.history) > limits.REPORTS_PER_OBJECT_MAX]
-            for one in crowded:
-                self._thin_object(one, spacing_ns)
-            spacing_ns = spacing_ns * 2 if crowded else HORIZON_NS + 1
+        most = limits.REPORTS_PER_OBJECT_MAX
+        for one in self._objects(touched):
+            # Looked at now and then only: what is inside the horizon stays whatever its number.
+            if len(one.history) > most and len(one.history) % (most // 8) == 0:
+                self._thin_object(one, THIN_SPACING_NS * (len(one.history) // most))
 
     def _thin_object(self, one: TrackedObject, spacing_ns: int) -> None:
         """Let reports go that are older than the horizon and closer to one another than the spacing."""
-        newest_ns = one.history.newest.time_ns
+        horizon_ns = one.history.newest.time_ns - HORIZON_NS
         seen: dict[object, int] = {}
         gone: list[Contribution] = []
-        for entry in one.history.entries[limits.REPORTS_PER_OBJECT_MAX // 32 :]:
-            last_ns = seen.get(entry.track)
-            if entry.key[0] > newest_ns - HORIZON_NS:
+        for entry in one.history.entries[FIRST_KEPT:]:
+            if entry.key[0] > horizon_ns:
                 break
-            if last_ns is not None and entry.key[0] - last_ns < spacing_ns:
+            if entry.key[0] - seen.get(entry.track, -HORIZON_NS) < spacing_ns:
                 gone.append(self.ledger.messages[entry.key[1], entry.key[5]])
             else:
                 seen[entry.track] = entry.key[0]
@@ -217,9 +211,9 @@ class View:
     def _predict(self, touched: Iterable[NodeKey], *, again: bool) -> None:
         """Predict impacts where there is none yet, at most once a second, or where something was taken back."""
         for one in self._objects(touched):
-            newest_ns = one.history.newest.time_ns
-            due = one.tried_ns is None or abs(newest_ns - one.tried_ns) >= SECOND_NS
-            if one.is_stale and (again or (one.prediction is None and due)):
+            known = one.forecast
+            due = known.tried_ns is None or abs(one.history.newest.time_ns - known.tried_ns) >= SECOND_NS
+            if known.is_stale and (again or (known.prediction is None and due)):
                 one.refresh()
 
     def _tick(self) -> list[content_pb2.FusedEvent]:
@@ -231,7 +225,7 @@ class View:
             known = next((known_of[key] for key in (*event.nodes, *event.retracted) if key in known_of), None)
             if known is None:
                 continue
-            stale = [one for one in event.objects if one.is_stale]
+            stale = [one for one in event.objects if one.forecast.is_stale]
             for one in stale:
                 one.refresh()
             is_open = known.over_since_ns is None
@@ -278,9 +272,8 @@ class View:
                 self._merge(known, into=taken[id(mine[0])])
             else:
                 pairs.append((known.number, Event((), ())))
-        for event in events:
-            if id(event) not in taken and event.nodes:
-                pairs.append((self._new_number(event, cause), event))
+        fresh = [event for event in events if id(event) not in taken and event.nodes]
+        pairs += [(self._new_number(event, cause), event) for event in fresh]
         result = []
         for number, event in pairs:
             known = self.published[number]
@@ -309,15 +302,18 @@ class View:
             number = self._number(contribution.message_key)
             if number not in self.published:
                 break
-        else:
-            raise LookupError("an event without a contribution of its own")
+        else:  # parted from an event that took its number away: what parted them makes the difference
+            contribution = first[0]
+            number = self._number(contribution.message_key, cause.message_key)
         self.published[number] = Published(number, contribution.node_key, frozenset(event.nodes))
         return number
 
-    def _number(self, first: MessageKey) -> bytes:
+    def _number(self, *first: MessageKey) -> bytes:
         """Return a track number."""
-        parts = (NUMBER_CONTEXT, self.recipient.encode(), bytes([self.mode]), self.exercise_id.encode())
-        return _digest(*parts, first[0].encode(), first[1])[: limits.ID_BYTES]
+        parts = [NUMBER_CONTEXT, self.recipient.encode(), bytes([self.mode]), self.exercise_id.encode()]
+        for origin, message_id in first:
+            parts += [origin.encode(), message_id]
+        return _digest(*parts)[: limits.ID_BYTES]
 
     def _revised(self, known: Published, event: Event) -> list[content_pb2.FusedEvent]:
         """Return the next revision of an event if it looks different now."""

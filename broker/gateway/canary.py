@@ -40,11 +40,12 @@ async def keep_singing(
         number += 1
         for recipient in recipients():
             if recipient != us:
-                await send(_canary(us, recipient, number, session, ids, clock.wall_ns()))
+                await send(canary(us, recipient, number, session, ids, clock.wall_ns()))
         await asyncio.sleep(period_s)
 
 
-def _canary(us: str, recipient: str, number: int, session: str, ids: Ids, now_ns: int) -> Outgoing:
+def canary(us: str, recipient: str, number: int, session: str, ids: Ids, now_ns: int) -> Outgoing:
+    """Return the canary of that number to one nation. `session`: another for every process."""
     scope = Scope(MODE, "", "gateway", session)
     content = content_pb2.Content()
     content.header.message_id = ids.of(Kind.CANARY, scope, recipient=recipient, local=str(number).encode())

@@ -60,10 +60,11 @@ class Delivery:
             self.metrics.watchers.set(len(self._watches))
             await watch.stop()
 
-    def report_gap(self, gap: national_pb2.Gap) -> None:
-        """Tell every watcher of numbers that never came."""
+    def report_gap(self, gap: national_pb2.Gap, mode: int) -> None:
+        """Tell every watcher of the mode of numbers that never came."""
         for watch in self._watches:
-            watch.notice(national_pb2.WatchResponse(gap=gap))
+            if watch.mode == mode:
+                watch.notice(national_pb2.WatchResponse(gap=gap))
 
 
 class _Watch:
@@ -71,11 +72,12 @@ class _Watch:
 
     def __init__(self, delivery: Delivery, mode: int, *, after: int, head: int) -> None:
         self._delivery = delivery
-        self._mode = mode
+        self.mode = mode
         self._position = after
         self._head = head
         self._book = AlarmBook()
         self._told = False  # whether the alarms that hold were told
+        self._over: set[bytes] = set()  # events whose end the watcher knows
         self._notices: deque[national_pb2.WatchResponse] = deque(maxlen=NOTICES_MAX)
         self._wake = asyncio.Event()
         self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
@@ -86,12 +88,14 @@ class _Watch:
         self._wake.set()
 
     async def run(self) -> AsyncIterator[national_pb2.WatchResponse]:
+        since_ns = self._delivery.link.since_ns
+        yield self._link_status()
+        await self._recall()
         self._tasks = [
             asyncio.create_task(self._read(), name="watch-read"),
-            asyncio.create_task(self._watch_link(), name="watch-link"),
+            asyncio.create_task(self._watch_link(since_ns), name="watch-link"),
             asyncio.create_task(self._tell_in_time(), name="watch-alarms"),
         ]
-        yield self._link_status()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -109,19 +113,39 @@ class _Watch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _recall(self) -> None:
+        """Learn which alarms stood at the watcher's place, so that what comes after can lower them.
+
+        What is further back than `limits.ALARM_RECALL_RECORDS` is taken as over.
+        """
+        store, place = self._delivery.store, self._position
+        after = max(place - limits.ALARM_RECALL_RECORDS, (await store.bounds(INBOX)).first - 1)
+        while True:
+            records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
+            for record in records:
+                if record.position <= place:
+                    self._book.fold(_content(record))
+            if not records or records[-1].position >= place:
+                break
+            after = records[-1].position
+        self._over = self._lowered()
+
+    def _lowered(self) -> set[bytes]:
+        return {change.event_id for change in self._book.lowered()}
+
     async def _read(self) -> None:
         try:
-            async for record in self._delivery.store.follow(INBOX, after=self._position, lane=self._mode):
+            async for record in self._delivery.store.follow(INBOX, after=self._position, lane=self.mode):
                 await self._records.put(record)
                 self._wake.set()
         finally:
             self._wake.set()
 
-    async def _watch_link(self) -> None:
+    async def _watch_link(self, since_ns: int) -> None:
         link = self._delivery.link
         while True:
-            async with link.changed:
-                await link.changed.wait()
+            await link.next_change(since_ns)
+            since_ns = link.since_ns
             self.notice(self._link_status())
 
     async def _tell_in_time(self) -> None:
@@ -132,12 +156,13 @@ class _Watch:
         deadline = asyncio.get_running_loop().time() + limits.CATCH_UP_WAIT_S
         self._head = max(self._head, bounds.last)
         while self._position < self._head and asyncio.get_running_loop().time() < deadline:
-            newer = await self._delivery.store.read(INBOX, after=self._position, limit=1, lane=self._mode)
+            newer = await self._delivery.store.read(INBOX, after=self._position, limit=1, lane=self.mode)
             if not newer or newer[0].position > self._head:
                 break
             await asyncio.sleep(0.01)
         self._told = True
-        for change in (*self._book.lowered(), *self._book.raised()):
+        news = [change for change in self._book.lowered() if change.event_id not in self._over]
+        for change in (*news, *self._book.raised()):
             self.notice(national_pb2.WatchResponse(alarm=change))
 
     def _responses(self, record: Record) -> list[national_pb2.WatchResponse]:
@@ -147,11 +172,12 @@ class _Watch:
         if entry.catching_up and self._told:
             # The gateway was away, we were not: again, first everything in order and then what holds.
             self._told = False
+            self._over = self._lowered()
             self._tasks[-1] = asyncio.create_task(self._tell_in_time(), name="watch-alarms")
         responses = [self._stamped(national_pb2.WatchResponse(warning=warning))]
-        change = self._book.fold(warning.content, impact_is_past=self._impact_is_past(warning))
-        if change is not None and self._told:
-            responses.append(self._stamped(national_pb2.WatchResponse(alarm=change)))
+        changes = self._book.fold(warning.content, impact_is_past=self._impact_is_past(warning))
+        if self._told:
+            responses += [self._stamped(national_pb2.WatchResponse(alarm=change)) for change in changes]
         return responses
 
     def _warning(self, entry: journal_pb2.InboxRecord, *, catching_up: bool) -> national_pb2.Warning:
@@ -205,6 +231,11 @@ class _Watch:
     def _stamped(self, response: national_pb2.WatchResponse) -> national_pb2.WatchResponse:
         response.position = self._position.to_bytes(POSITION_BYTES, "big")
         return response
+
+
+def _content(record: Record) -> content_pb2.Content:
+    entry = journal_pb2.InboxRecord.FromString(record.data)
+    return content_pb2.Content.FromString(envelope_pb2.Envelope.FromString(entry.delivery.envelope).body)
 
 
 def _position(token: bytes, first: int, last: int) -> int:

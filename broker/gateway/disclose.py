@@ -38,7 +38,7 @@ from broker.store import StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from broker.gateway.held import Held
     from broker.gateway.ids import Scope
@@ -93,9 +93,9 @@ class Discloser:
 
     async def _dispatch(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
         references = taken.content.header.references
-        cancelled = _target(references, content_pb2.RELATION_CANCELS)
+        cancelled = _targets(references, content_pb2.RELATION_CANCELS)
         corrected = _target(references, content_pb2.RELATION_CORRECTS)
-        if cancelled is not None:
+        if cancelled:
             return await self._cancel(taken, recipient, decision, cancelled, now_ns)
         if _takes_back_event(taken.content):
             return await self._take_back(taken, recipient, decision, now_ns)
@@ -163,15 +163,19 @@ class Discloser:
 
     # -- corrections --------------------------------------------------------------------------------------------------
     async def _correct(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
+        ancestors = await self._ancestors(taken.scope, target)
+        if any(self.ledger.is_taken_back(intake_key(taken.scope, local)) for local in ancestors):
+            return Disclosed(recipient, "withheld", decision)  # cancelled with all its corrections
         not_before_ns = 0
-        for local in await self._ancestors(taken.scope, target):
-            dropped_due_ns = self.held.drop(intake_key(taken.scope, local), recipient)
-            not_before_ns = max(not_before_ns, dropped_due_ns or 0)
-        old = await self._newest_sealed(taken.scope, recipient, target)
+        old = None
+        for version in await self._versions(taken, ancestors[-1]):
+            key = intake_key(taken.scope, version.content.header.message_id)
+            not_before_ns = max(not_before_ns, self.held.drop(key, recipient) or 0)
+            old = await self.ledger.sealed(recipient, taken.scope, version.content.header.message_id) or old
         if old is None:
             return await self._new(taken, recipient, decision, now_ns, not_before_ns=not_before_ns)
         if not decision.released:
-            return self._bare_cancel(taken, recipient, decision, old.header.message_id, now_ns)
+            return self._bare_cancel(taken, recipient, decision, [old.header.message_id], now_ns)
         if same_for(old, await self._view(taken, recipient, decision, now_ns)):
             return Disclosed(recipient, "unchanged", decision)
         return await self._new(
@@ -182,6 +186,13 @@ class Discloser:
             correcting=old.header.message_id,
             not_before_ns=not_before_ns,
         )
+
+    async def _versions(self, taken: Taken, local: bytes) -> list[journal_pb2.IntakeRecord]:
+        """Return a system's message and all its corrections but this one, oldest first."""
+        first = intake_key(taken.scope, local)
+        keys = [key for key in (first, *self.ledger.corrections_of(first)) if key != taken.key]
+        found = [record for key in keys if (record := await self.ledger.intake(key)) is not None]
+        return sorted(found, key=lambda record: nanoseconds(record.received_at))
 
     async def _ancestors(self, scope: Scope, local: bytes) -> list[bytes]:
         """Return the system's ids of a message and of what it corrects, newest first."""
@@ -204,26 +215,36 @@ class Discloser:
         return None
 
     # -- cancellations ------------------------------------------------------------------------------------------------
-    async def _cancel(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
-        """Take back one message and its corrections, held or sent."""
-        target_key = intake_key(taken.scope, target)
-        versions = [target_key, *self.ledger.corrections_of(target_key)]
-        for key in versions:
+    async def _cancel(
+        self, taken: Taken, recipient: str, decision: Decision, targets: Sequence[bytes], now_ns: int
+    ) -> Disclosed:
+        """Take back messages and their corrections, held or sent."""
+        owed = [
+            oldest.header.message_id
+            for target in targets
+            if (oldest := await self._drop_versions(taken.scope, recipient, target)) is not None
+        ]
+        if not owed:
+            return Disclosed(recipient, "nothing-owed", decision)
+        return self._bare_cancel(taken, recipient, decision, owed, now_ns)
+
+    async def _drop_versions(self, scope: Scope, recipient: str, target: bytes) -> content_pb2.Content | None:
+        """Drop what is held of a message and its corrections; return the oldest version that was sealed."""
+        target_key = intake_key(scope, target)
+        oldest = None
+        for key in (target_key, *self.ledger.corrections_of(target_key)):
             self.held.drop(key, recipient)
-        for key in versions:
             record = await self.ledger.intake(key)
-            if record is None:
-                continue
-            sealed = await self.ledger.sealed(recipient, taken.scope, record.content.header.message_id)
-            if sealed is not None:
-                return self._bare_cancel(taken, recipient, decision, sealed.header.message_id, now_ns)
-        return Disclosed(recipient, "nothing-owed", decision)
+            if record is not None and oldest is None:
+                oldest = await self.ledger.sealed(recipient, scope, record.content.header.message_id)
+        return oldest
 
     def _bare_cancel(
-        self, taken: Taken, recipient: str, decision: Decision, message_id: bytes, now_ns: int
+        self, taken: Taken, recipient: str, decision: Decision, message_ids: Sequence[bytes], now_ns: int
     ) -> Disclosed:
         content = self._bare(taken, recipient)
-        content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CANCELS)
+        for message_id in message_ids:
+            content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CANCELS)
         return self._send(taken, recipient, decision, content, now_ns)
 
     async def _take_back(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
@@ -333,8 +354,12 @@ class Discloser:
         return self.ledger.ids.of(kind, taken.scope, recipient=recipient, local=local)
 
 
+def _targets(references: Iterable[content_pb2.Reference], relation: int) -> list[bytes]:
+    return [reference.message_id for reference in references if reference.relation == relation]
+
+
 def _target(references: Iterable[content_pb2.Reference], relation: int) -> bytes | None:
-    return next((reference.message_id for reference in references if reference.relation == relation), None)
+    return next(iter(_targets(references, relation)), None)
 
 
 def _takes_back_event(content: content_pb2.Content) -> bool:

@@ -19,17 +19,19 @@ from google.protobuf.message import DecodeError
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
+from broker.content import parse_strict
 from broker.envelope import length_prefixed
-from broker.gateway.link import Leaving, first_of
+from broker.gateway.link import Leaving
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
+from broker.rpc import first_of
 from broker.stages import Leg, mode_label, precedence_label
 from broker.store import NewRecord, Outcome
 from broker.windows import STATE_PREFIX, Windows
 
 import grpc.aio  # isort: skip
 
-from vedette.v1 import exchange_pb2, journal_pb2, national_pb2
+from vedette.v1 import envelope_pb2, exchange_pb2, journal_pb2, national_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeStub
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Downlink:
     metrics: Metrics
     audit: AuditTrail
     members: Callable[[], Members]
-    report_gap: Callable[[national_pb2.Gap], None]
+    report_gap: Callable[[national_pb2.Gap, int], None]  # and the mode
     windows: Windows = field(default_factory=lambda: Windows({}))
     # Set while what comes down is live; cleared while we catch up after an absence.
     live: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,22 +124,25 @@ class Downlink:
                 await self._take(conversation, response.deliveries, received_ns)
 
     async def _take(self, conversation: _Conversation, deliveries: Sequence[bytes], received_ns: int) -> None:
-        catching_up = conversation.is_behind
-        arrived: list[tuple[Received, exchange_pb2.HubStamps]] = []
+        arrived: list[tuple[Received, exchange_pb2.Delivery]] = []
         records: list[NewRecord] = []
         plan = self.windows.plan()
-        resume = b""
+        resume = self._token or b""
         for data in deliveries:
-            delivery = exchange_pb2.Delivery.FromString(data)
+            delivery = _opened(data)
+            if isinstance(delivery, Refused):
+                self._refused(delivery)
+                continue
             resume = delivery.resume
-            conversation.passed(delivery.position)
             received = self._check(delivery)
+            conversation.passed(delivery.position, _lane(received))
             if isinstance(received, Refused):
                 self._refused(received)
                 continue
+            catching_up = conversation.is_old(delivery.position)
             records.append(_record(delivery, received, received_ns, catching_up=catching_up))
             if received is not None:
-                arrived.append((received, delivery.stamps))
+                arrived.append((received, delivery))
                 self._note_number(received, plan)
         unsealed_ns = self.clock.wall_ns()
         written = await self.store.append(records, state=plan.state() | {RESUME: resume})
@@ -148,8 +153,11 @@ class Downlink:
             if result.outcome is Outcome.CONFLICT:
                 self._refused(Refused(Reason.REASON_CONFLICT, f"another message under the key {new.key.hex()[:16]}"))
         await conversation.write(exchange_pb2.FollowRequest(delivered=resume, credits=len(deliveries)))
-        for received, stamps in arrived:
-            self._note_latency(received, stamps, (received_ns, unsealed_ns, durable_ns), catching_up=catching_up)
+        for received, delivery in arrived:
+            catching_up = conversation.is_old(delivery.position)
+            self._note_latency(
+                received, delivery.stamps, (received_ns, unsealed_ns, durable_ns), catching_up=catching_up
+            )
         if not conversation.is_behind:
             self.live.set()
 
@@ -181,7 +189,7 @@ class Downlink:
                 gap = national_pb2.Gap(
                     origin=header.origin, lane=header.lane, epoch=header.epoch, first_missing=first, last_missing=last
                 )
-                self.report_gap(gap)
+                self.report_gap(gap, header.mode)
 
     def _refused(self, refused: Refused) -> None:
         reason = reason_name(refused.reason)
@@ -245,6 +253,14 @@ class Downlink:
             await asyncio.sleep(limits.CLOCK_PROBE_S)
 
 
+def _opened(data: bytes) -> exchange_pb2.Delivery | Refused:
+    """Return what the hub wrapped around a record. It is not signed: whatever stands there, the log goes on."""
+    try:
+        return parse_strict(exchange_pb2.Delivery, data)
+    except Refused as refused:
+        return refused
+
+
 class _Observes(Protocol):
     def observe(self, amount: float) -> None: ...
 
@@ -258,18 +274,40 @@ class _Conversation:
         welcome: exchange_pb2.FollowWelcome,
     ) -> None:
         self.call = call
-        self.is_behind = welcome.behind > 0
+        self._left = welcome.behind  # exact where it is small, else at most
         self._head = welcome.head
+        self._lanes = {envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL} if welcome.behind else set()
         self._writing = asyncio.Lock()
 
-    def passed(self, position: bytes) -> None:
-        """Note how far down we are; positions of one log sort as bytes."""
+    @property
+    def is_behind(self) -> bool:
+        """Return whether anything from before the welcome is still to come. The lanes come at their own pace."""
+        return self._left > 0 and bool(self._lanes)
+
+    def is_old(self, position: bytes) -> bool:
+        """Return whether this was in the log before we came; positions of one log sort as bytes."""
+        return position <= self._head
+
+    def passed(self, position: bytes, lane: int) -> None:
+        """Note how far down we are."""
+        if self.is_old(position):
+            self._left -= 1
         if position >= self._head:
-            self.is_behind = False
+            self._lanes.discard(lane)  # within a lane all come in order
 
     async def write(self, request: exchange_pb2.FollowRequest) -> None:
         async with self._writing:
-            await self.call.write(request)
+            try:
+                await self.call.write(request)
+            except asyncio.InvalidStateError:  # gRPC's word for a call that has ended; the reader learns why
+                raise Leaving(limits.RECONNECT_FIRST_S) from None
+
+
+def _lane(received: Received | Refused | None) -> int:
+    """Return the lane that a delivery came in: Ticks come in the normal one."""
+    if isinstance(received, Refused):
+        return envelope_pb2.LANE_UNSPECIFIED  # what it says of itself is not to be believed
+    return envelope_pb2.LANE_NORMAL if received is None else received.header.lane
 
 
 def has_coarse_time(received: Received) -> bool:

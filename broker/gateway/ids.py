@@ -11,6 +11,8 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from typing import Final
 
 from broker import limits
 from broker.envelope import length_prefixed
@@ -45,6 +47,11 @@ class Ids:
 
     def of(self, kind: Kind, scope: Scope, *, recipient: str, local: bytes) -> bytes:
         """Return the 16-byte id under which `recipient` knows what the system calls `local`."""
+        if kind in _LASTING:
+            return _remembered(self, kind, scope, recipient, local)
+        return self._make(kind, scope, recipient, local)
+
+    def _make(self, kind: Kind, scope: Scope, recipient: str, local: bytes) -> bytes:
         parts = length_prefixed(
             b"vedette/v1/id",
             kind.value,
@@ -57,6 +64,15 @@ class Ids:
             self.salt,
         )
         return hmac.digest(self.secret, parts, hashlib.sha256)[: limits.ID_BYTES]
+
+
+# An event or an object is named again in every report about it; a message only once.
+_LASTING: Final = frozenset({Kind.EVENT, Kind.OBJECT})
+
+
+@lru_cache(maxsize=limits.OBJECTS_MAX * 4)
+def _remembered(ids: Ids, kind: Kind, scope: Scope, recipient: str, local: bytes) -> bytes:
+    return ids._make(kind, scope, recipient, local)
 
 
 def intake_key(scope: Scope, local: bytes) -> bytes:

@@ -76,6 +76,7 @@ class Intake:
             raise Refused(Reason.REASON_OUT_OF_RANGE, "message_id: the one that the warning carries")
         check_content(content, incoming=False)
         self._check_exercise(content.header)
+        self._note_exercise(content.header)
         precedence = envelope_pb2.PRECEDENCE_IMMEDIATE
         return taken_of(content, precedence, label, sender=sender, session="", now_ns=now_ns)
 
@@ -135,20 +136,30 @@ class Intake:
         body = content.WhichOneof("body")
         if body is not None and body not in BODIES:  # 1.5 a system may not speak for the hub or for a person
             raise Refused(Reason.REASON_BODY_NOT_ALLOWED, f"{body} is not a report")
+        relations = [reference.relation for reference in content.header.references]
+        if body is not None and content_pb2.RELATION_CANCELS in relations:
+            raise Refused(Reason.REASON_BODY_NOT_ALLOWED, "what cancels says nothing else: to replace, use CORRECTS")
+        if relations.count(content_pb2.RELATION_CORRECTS) > 1:
+            raise Refused(Reason.REASON_OUT_OF_RANGE, "header.references: a message corrects one other at most")
         if body is not None and content.header.lineage.kind == content_pb2.LINEAGE_KIND_UNSPECIFIED:  # 1.6
             raise Refused(Reason.REASON_MISSING_FIELD, "header.lineage.kind: RAW if these are your own sensors")
         self._check_exercise(content.header)  # 1.7
         check_label(precedence, label)  # 1.8
+        self._note_exercise(content.header)
         return taken_of(content, precedence, label, sender=sender, session=session, now_ns=now_ns)
 
     def _check_exercise(self, header: content_pb2.ContentHeader) -> None:
         if header.HasField("exercise") != (header.mode == content_pb2.MODE_EXERCISE):
             raise Refused(Reason.REASON_EXERCISE_BASE, "an exercise must name its time base, and nothing else may")
-        if not header.HasField("exercise"):
-            return
         base = header.exercise.SerializeToString(deterministic=True)
-        if self._exercises.setdefault(header.exercise.exercise_id, base) != base:
+        if self._exercises.get(header.exercise.exercise_id, base) != base:
             raise Refused(Reason.REASON_EXERCISE_BASE, "this exercise_id has another time base already")
+
+    def _note_exercise(self, header: content_pb2.ContentHeader) -> None:
+        if header.HasField("exercise") and header.exercise.exercise_id not in self._exercises:
+            if len(self._exercises) >= limits.EXERCISES_MAX:
+                self._exercises.pop(next(iter(self._exercises)))  # the oldest; the hub remembers its base
+            self._exercises[header.exercise.exercise_id] = header.exercise.SerializeToString(deterministic=True)
 
 
 def check_label(precedence: int, label: envelope_pb2.SecurityLabel) -> None:

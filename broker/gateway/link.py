@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
+from broker.content import check_message
 from broker.offset import Offset, OffsetEstimate
-from broker.refusal import reason_name
+from broker.refusal import Refused, reason_name
 from broker.rpc import CHANNEL_OPTIONS, refusal_of
 
 import grpc  # isort: skip
@@ -70,6 +71,11 @@ class LinkState:
             async with self.changed:
                 self.changed.notify_all()
 
+    async def next_change(self, since_ns: int) -> None:
+        """Return once the state is another than the one that began at `since_ns`, which the caller saw."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.since_ns != since_ns)
+
     def probe(self) -> exchange_pb2.ClockProbe:
         """Return a question after the hub's clock, with what is believed so far."""
         self._probes += 1
@@ -81,7 +87,11 @@ class LinkState:
         return probe
 
     def answered(self, answer: exchange_pb2.ClockAnswer) -> None:
-        """Take the hub's answer."""
+        """Take the hub's answer, if it tells a time at all."""
+        try:
+            check_message(answer)
+        except Refused:
+            return
         self.offset.answered(
             asked_ns=nanoseconds(answer.asked_at),
             received_ns=nanoseconds(answer.received_at),
@@ -117,7 +127,7 @@ async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None
         try:
             await attempt()
         except Leaving as leaving:
-            pause_s = max(leaving.return_after_s, limits.RECONNECT_FIRST_S)
+            pause_s = min(max(leaving.return_after_s, limits.RECONNECT_FIRST_S), limits.RECONNECT_MAX_S)  # it may lie
         except grpc.aio.AioRpcError as error:
             refusal = refusal_of(error)
             reason = reason_name(refusal.reason) if refusal is not None else error.code().name
@@ -126,11 +136,3 @@ async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None
             pause_s = limits.RECONNECT_FIRST_S
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that ended the connection; the others are its consequences."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

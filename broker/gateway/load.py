@@ -28,8 +28,9 @@ def load_nation(code: str) -> Nation:
     if not claimants:
         known = ", ".join(sorted({entry.name for entry in entry_points(group=GROUP)})) or "none"
         raise LoadError(f"no plugin for {code} is installed; there are: {known}")
-    if len({entry.value for entry in claimants}) > 1:
-        values = ", ".join(sorted(entry.value for entry in claimants))
+    owners = {(entry.dist.name if entry.dist else "", entry.value) for entry in claimants}
+    if len(owners) > 1:
+        values = ", ".join(sorted(f"{value} of {owner}" for owner, value in owners))
         raise LoadError(f"several plugins claim {code}: {values}; remove all but one")
     nation = claimants[0].load()
     if not isinstance(nation, Nation):

@@ -5,8 +5,9 @@ A system or a watch has one mode, from its certificate: an exercise system can n
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broker import limits
 from broker.envelope import identity
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from broker.stages import Metrics
     from certs.identity import Identity
 
+AHEAD_MAX: Final = 64  # reports of one stream that are under way at once
+
+# What is known of a report once it was taken in: that it is refused, or what will say that its messages are durable.
+_Answer: TypeAlias = "Refused | list[asyncio.Future[bool]]"
+
 
 @dataclass(slots=True)
 class National(NationalServicer):
@@ -52,26 +58,30 @@ class National(NationalServicer):
         request_iterator: AsyncIterator[national_pb2.ReportRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[national_pb2.ReportResponse]:
-        """Answer each report in order; a refused one does not end the stream."""
-        number = 0
+        """Answer each report in order; a refused one does not end the stream.
+
+        The next reports are taken in while the ones before become durable: one fsync serves them all.
+        """
+        answers: asyncio.Queue[_Answer | None] = asyncio.Queue(maxsize=AHEAD_MAX)
         async with self.door.admit(context, {Role.SYSTEM}, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
-            requests = aiter(request_iterator)
-            while True:
-                try:
-                    request = await or_cut(anext(requests), caller)
-                except StopAsyncIteration:
-                    return
-                number += 1
-                response = await self._report(request, caller.identity)
-                response.number = number
-                yield response
+            taking = asyncio.create_task(self._take_in(request_iterator, caller.identity, answers), name="report")
+            try:
+                number = 0
+                while (answer := await or_cut(answers.get(), caller)) is not None:
+                    number += 1
+                    response = await self._finish(answer, caller.identity)
+                    response.number = number
+                    yield response
+                await taking  # a fault of ours comes to light here
+            finally:
+                taking.cancel()
 
     async def ReportOnce(  # noqa: N802 - gRPC's name
         self, request: national_pb2.ReportRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> national_pb2.ReportResponse:
         """Answer one report. A refusal is an answer here too."""
         async with self.door.admit(context, {Role.SYSTEM}, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
-            response = await self._report(request, caller.identity)
+            response = await self._finish(await self._begin(request, caller.identity), caller.identity)
             response.number = 1
             return response
 
@@ -102,28 +112,49 @@ class National(NationalServicer):
                 )
             return national_pb2.AcknowledgeResponse(outcome=_outcome(fresh=fresh))
 
-    async def _report(self, request: national_pb2.ReportRequest, sender: Identity) -> national_pb2.ReportResponse:
-        response = national_pb2.ReportResponse(hub_connected=self.link.connected)
+    async def _take_in(
+        self,
+        requests: AsyncIterator[national_pb2.ReportRequest],
+        sender: Identity,
+        answers: asyncio.Queue[_Answer | None],
+    ) -> None:
+        try:
+            async for request in requests:
+                await answers.put(await self._begin(request, sender))
+        except asyncio.CancelledError:
+            raise  # nobody reads the answers any more
+        except BaseException:
+            await answers.put(None)
+            raise
+        await answers.put(None)
+
+    async def _begin(self, request: national_pb2.ReportRequest, sender: Identity) -> _Answer:
+        """Check a report and queue what it says, in order."""
         began_ns = self.clock.monotonic_ns()
         try:
             taken = self.intake.take(request, sender, now_ns=self.clock.wall_ns())
-            self._note_intake(taken, self.clock.monotonic_ns() - began_ns)
-            fresh = [await self.pipeline.take(item) for item in taken]
         except Refused as refused:
-            return self._refusal(response, refused, sender)
+            return refused
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
-            # A fault of one adapter or policy must not end the stream of a sensor: the next line may be a launch.
-            return self._refusal(response, internal(fault), sender)
-        response.outcome = _outcome(fresh=any(fresh) or not fresh)
-        response.content_count = len(taken)
-        return response
+            # A fault of one adapter must not end the stream of a sensor: the next line may be a launch.
+            return internal(fault)
+        self._note_intake(taken, self.clock.monotonic_ns() - began_ns)
+        return [await self.pipeline.offer(item) for item in taken]
 
-    def _refusal(
-        self, response: national_pb2.ReportResponse, refused: Refused, sender: Identity
-    ) -> national_pb2.ReportResponse:
-        self._note_refused(refused, sender)
-        response.outcome = national_pb2.REPORT_OUTCOME_REFUSED
-        response.refusal.CopyFrom(refused.on_wire())
+    async def _finish(self, answer: _Answer, sender: Identity) -> national_pb2.ReportResponse:
+        """Wait until a report is durable, and say so."""
+        response = national_pb2.ReportResponse(hub_connected=self.link.connected)
+        try:
+            if isinstance(answer, Refused):
+                raise answer
+            fresh = [await done for done in answer]
+        except Refused as refused:
+            self._note_refused(refused, sender)
+            response.outcome = national_pb2.REPORT_OUTCOME_REFUSED
+            response.refusal.CopyFrom(refused.on_wire())
+            return response
+        response.outcome = _outcome(fresh=any(fresh) or not fresh)
+        response.content_count = len(fresh)
         return response
 
     async def _check_received(self, request: national_pb2.AcknowledgeRequest, caller: Caller) -> None:

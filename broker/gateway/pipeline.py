@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from broker.gateway.held import Held
     from broker.gateway.ledger import Ledger
     from broker.gateway.policy import PolicyInForce
+    from broker.gateway.release import Decision
     from broker.gateway.streams import Streams
     from broker.stages import Metrics
     from broker.store import Store
@@ -79,14 +80,20 @@ class Pipeline:
         default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
     )
     _seen: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    _noted: list[bytes] = field(default_factory=list)  # keys that the batch under way brought into `_seen`
+    _has_forgotten: bool = False  # whether keys left `_seen`: from then on the store is asked
     _old_sessions: set[str] = field(default_factory=set)  # of which the store may hold more than we remember
     _written_sessions: set[str] = field(default_factory=set)
 
     async def take(self, taken: Taken) -> bool:
         """Bring one report to durability. True: accepted; False: the same was here before. Raises Refused."""
+        return await (await self.offer(taken))
+
+    async def offer(self, taken: Taken) -> asyncio.Future[bool]:
+        """Queue one report, behind those queued before; return what will hold the answer of `take`."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         await self._queue.put(Waiting(taken, done))
-        return await done
+        return done
 
     async def send(self, outgoing: Outgoing) -> None:
         """Bring something of our own, outside policy (a canary), into the outbox."""
@@ -101,19 +108,23 @@ class Pipeline:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            waiting, outgoings = await self._next_batch()
-            try:
-                await self._process(waiting, outgoings)
-            except StoreError as error:
-                self._undo()
-                reason = Reason.REASON_STORE_FULL if isinstance(error, Full) else Reason.REASON_UNAVAILABLE
-                log.error("batch not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
-                self._refuse(waiting, Refused(reason, "nothing was stored; send it again"))
-                await asyncio.sleep(limits.RECONNECT_FIRST_S)
-            except BaseException:
-                self._undo()
-                self._refuse(waiting, Refused(Reason.REASON_INTERNAL, "the gateway is stopping; send it again"))
-                raise
+            await self.step()
+
+    async def step(self) -> None:
+        """Work on one batch: what waits, or what comes or is due next."""
+        waiting, outgoings = await self._next_batch()
+        try:
+            await self._process(waiting, outgoings)
+        except StoreError as error:
+            self._undo()
+            reason = Reason.REASON_STORE_FULL if isinstance(error, Full) else Reason.REASON_UNAVAILABLE
+            log.error("batch not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
+            self._refuse(waiting, Refused(reason, "nothing was stored; send it again"))
+            await asyncio.sleep(limits.RECONNECT_FIRST_S)
+        except BaseException:
+            self._undo()
+            self._refuse(waiting, Refused(Reason.REASON_INTERNAL, "the gateway is stopping; send it again"))
+            raise
 
     async def _next_batch(self) -> tuple[list[Waiting], list[Outgoing]]:
         items: list[Waiting | Outgoing] = []
@@ -171,13 +182,15 @@ class Pipeline:
     async def _known(self, taken: Taken) -> bytes | None:
         """Return the digest that stands under the report's id; None for a new one, which is noted."""
         known = self._seen.get(taken.key)
-        if known is None and self._session_name(taken) in self._old_sessions:
+        if known is None and (self._has_forgotten or self._session_name(taken) in self._old_sessions):
             found = await self.store.find(INTAKE, taken.key)
             known = None if found is None else found.digest
         if known is None:
             self._seen[taken.key] = taken.digest
+            self._noted.append(taken.key)
             while len(self._seen) > SEEN_MAX:
                 self._seen.popitem(last=False)
+                self._has_forgotten = True
         return known
 
     @staticmethod
@@ -199,8 +212,6 @@ class Pipeline:
             received_at=timestamp(taken.received_ns),
         )
         name = self._session_name(taken)
-        if name not in self._old_sessions and len(self._seen) >= SEEN_MAX:
-            self._old_sessions.add(name)  # its first keys may have left our memory: ask the store from now on
         if name not in self._written_sessions:
             state[SESSION + name] = b"\x01"
             self._written_sessions.add(name)
@@ -253,19 +264,24 @@ class Pipeline:
         self.streams.keep()
         self.ledger.keep()
         self.held.keep()
+        self._noted.clear()
         self.metrics.held.set(len(self.held))
 
     def _undo(self) -> None:
         self.streams.drop()
         self.ledger.drop()
         self.held.undo()
+        for key in self._noted:  # also of reports whose sender has gone: sent again, they are new
+            self._seen.pop(key, None)
+        self._noted.clear()
         self._written_sessions.clear()
 
     def _refuse(self, waiting: list[Waiting], refused: Refused) -> None:
         for item in waiting:
-            if not item.done.done():
-                self._seen.pop(item.taken.key, None)
-                self._answer(item, refused)
+            self._answer(item, refused)
+
+    def _groups_of(self, body: str, decision: Decision) -> list[str]:
+        return sorted(self.policy.groups_of(body) & decision.levels.keys())
 
     def _note(
         self, disclosed: list[tuple[Taken, Disclosed]], sealed: list[Sealed], times_ns: tuple[int, int, int, int]
@@ -282,7 +298,8 @@ class Pipeline:
                 recipient=found.recipient,
                 outcome=found.outcome,
                 rules=list(decision.rule_ids),
-                levels={group: level.label for group, level in sorted(decision.levels.items())},
+                body=taken.body,
+                levels={group: decision.levels[group].label for group in self._groups_of(taken.body, decision)},
                 policy=decision.policy_version,
                 digest=decision.policy_digest,
                 fault=decision.fault or "",

@@ -50,6 +50,7 @@ class PolicyInForce:
     current: Policy
     _seen: tuple[tuple[int, int], ...] = ()
     _expired: bool = False
+    _groups: tuple[str, dict[str, frozenset[str]]] = ("", {})  # of which digest, by body
     _not_before_ns: int = 0  # a newer policy waits for this instant; 0: none does
 
     @classmethod
@@ -77,6 +78,16 @@ class PolicyInForce:
             log.critical("policy version=%d has expired: everything is denied", self.current.version)
             self.audit.note("policy-expired", version=self.current.version, digest=self.current.digest)
         return self.current
+
+    def groups_of(self, body: str) -> frozenset[str]:
+        """Return the groups that have a leaf in this kind of body: the others cannot be shown or withheld in it."""
+        if self._groups[0] != self.current.digest:
+            bodies: dict[str, set[str]] = {}
+            for group, paths in self.current.groups.items():
+                for path in paths:
+                    bodies.setdefault(path.partition(".")[0], set()).add(group)
+            self._groups = (self.current.digest, {name: frozenset(groups) for name, groups in bodies.items()})
+        return self._groups[1].get(body, frozenset())
 
     async def watch(self) -> None:
         """Take over newer versions until cancelled."""

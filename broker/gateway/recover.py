@@ -98,6 +98,9 @@ class Recovery:
 
     def _is_ahead(self, head: exchange_pb2.StreamHead) -> bool:
         known = self.streams.known(_line(head))
+        latest_ms = self.clock.wall_ns() // limits.MILLISECOND_NS + limits.EPOCH_AHEAD_MAX_MS
+        if head.epoch >= latest_ms:  # a lie: no hub takes such an epoch (5.9), nor would any take what followed it
+            return False
         return known is None or Number(head.epoch, head.sequence) > known
 
     async def _import(self, envelopes: Sequence[bytes]) -> int:

@@ -180,6 +180,7 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
             clients=settings.metrics_clients if settings.metrics_clients != Path() else None,
         )
         stack.callback(thread.join, 1.0)
+        stack.callback(server.server_close)
         stack.callback(server.shutdown)
     return Foundation(settings, clock, metrics, store, audit, keyring, members)
 
@@ -230,12 +231,12 @@ async def _serve(settings: GatewaySettings, national: National) -> tuple[grpc.ai
 
 async def _keep_health(servicer: health.aio.HealthServicer, link: LinkState) -> None:
     while True:
+        since_ns = link.since_ns
         status = (
             health_pb2.HealthCheckResponse.SERVING if link.connected else health_pb2.HealthCheckResponse.NOT_SERVING
         )
         await servicer.set(LINKED, status)
-        async with link.changed:
-            await link.changed.wait()
+        await link.next_change(since_ns)
 
 
 async def _sing(base: Foundation, pipeline: Pipeline) -> None:

@@ -16,6 +16,7 @@ from broker.content import parse_content, parse_strict
 from broker.envelope import identity_of, lane_of
 from broker.refusal import Reason, Refused
 from broker.windows import Standing, Windows
+from certs.identity import MemberId
 from certs.signature import SealError, UnknownKey, leaf_hash, verify_seal
 from vedette.v1 import content_pb2, envelope_pb2
 
@@ -57,6 +58,7 @@ def unseal(data: bytes, *, us: str, members: Members, windows: Windows, now_ns: 
         raise Refused(Reason.REASON_SCHEMA_VERSION, f"schema {header.schema_version}")
     content = parse_content(envelope.body, incoming=True)
     check_agreement(header, content)  # 8.6
+    _check_sender(content, by_hub=members.members[MemberId(header.origin)].is_hub)
     if nanoseconds(header.released_at) > now_ns + limits.FUTURE_MAX_NS:  # 8.7
         raise Refused(Reason.REASON_FUTURE, "released in the future: one of the clocks is wrong")
     if windows.standing(header) is Standing.OLD:  # 8.8
@@ -78,6 +80,13 @@ def check_agreement(header: envelope_pb2.RoutingHeader, content: content_pb2.Con
         raise Refused(Reason.REASON_HEADER_MISMATCH, "header and content disagree")
     if header.lane != lane_of(header.precedence):
         raise Refused(Reason.REASON_PRECEDENCE, "the lane is not that of the precedence")
+
+
+def _check_sender(content: content_pb2.Content, *, by_hub: bool) -> None:
+    """Refuse what is not this sender's to say: a hub tells pictures and nothing else, and nobody else does."""
+    body = content.WhichOneof("body")
+    if body == "tick" or (body == "fused") != by_hub:
+        raise Refused(Reason.REASON_BODY_NOT_ALLOWED, "pictures come from the hub, and nothing else does")
 
 
 def _verify(

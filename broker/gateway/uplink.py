@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.gateway.ledger import OUTBOX
-from broker.gateway.link import Leaving, first_of
+from broker.gateway.link import Leaving
 from broker.refusal import Reason, reason_name
+from broker.rpc import first_of
 from broker.stages import Leg, mode_label, precedence_label
 
 import grpc.aio  # isort: skip
@@ -246,9 +247,12 @@ class _Exchange:
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
 
     async def write(self, request: exchange_pb2.SubmitRequest) -> None:
-        """Send one request."""
+        """Send one request. Raises Leaving when the call has ended."""
         async with self._writing:
-            await self.call.write(request)
+            try:
+                await self.call.write(request)
+            except asyncio.InvalidStateError:  # gRPC's word for it; the reader learns why
+                raise Leaving(limits.RECONNECT_FIRST_S) from None
 
 
 def _header(record: Record) -> envelope_pb2.RoutingHeader:

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import logging
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.fusion.view import View
@@ -72,10 +71,6 @@ def _encode(picture: Picture) -> dict[str, Any]:
             }
             for key, drawing in picture.drawings.items()
         ],
-        "published": [
-            [key.mode, key.exercise_id, [[_text(event_id), revision] for event_id, revision in events.items()]]
-            for key, events in picture.published.items()
-        ],
         "pending": [
             [key.view.mode, key.view.exercise_id, _text(one.event.SerializeToString()), _text(_label(one))]
             for key, one in picture.pending.items()
@@ -92,9 +87,6 @@ def _decode(made: dict[str, Any]) -> Picture:
         labels = LabelSum(Classification.ValueType(one["classification"]), frozenset(one["caveats"]))
         key = ViewKey(Mode.ValueType(one["mode"]), one["exercise_id"])
         picture.drawings[key] = Drawing(View.restore(_bytes(one["view"])), exercise, labels)
-    for mode, exercise_id, events in made["published"]:
-        known = OrderedDict((_bytes(event_id), revision) for event_id, revision in events)
-        picture.published[ViewKey(Mode.ValueType(mode), exercise_id)] = known
     for mode, exercise_id, event_text, label_text in made["pending"]:
         key = ViewKey(Mode.ValueType(mode), exercise_id)
         event, label = FusedEvent.FromString(_bytes(event_text)), SecurityLabel.FromString(_bytes(label_text))

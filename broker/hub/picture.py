@@ -4,9 +4,10 @@ A `Picture` holds the Views of one recipient, one for each (mode, exercise) in i
 the records that went in, in the order of the log:
 
 * Ticks and all that nations sent go into the View of their mode and exercise. FusedEvents are not folded: they tell
-  which revisions were published already. Canaries go in nowhere.
-* A revision that was drawn is *pending* until it is seen in the log. So a fusion process that starts again, from a
-  checkpoint or from the beginning, draws what was drawn before and publishes only what is missing.
+  which revisions were published. Canaries go in nowhere.
+* A revision that was drawn is *pending* until it is seen in the log, which is always behind the record that it was
+  drawn from. So a fusion process that starts again, from a checkpoint or from the beginning of the log, draws what was
+  drawn before, and at the head only what is missing is left to publish.
 * The label of a picture is the sum of the labels that went in: the highest classification, all caveats, and nobody but
   the recipient.
 
@@ -21,14 +22,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker import limits
 from broker.clock import nanoseconds
 from broker.fusion.view import View
 from vedette.v1.content_pb2 import Content, Exercise, FusedEvent, Mode
 from vedette.v1.envelope_pb2 import Classification, Envelope, RoutingHeader, SecurityLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from vedette.v1.exchange_pb2 import Delivery, HubTick
 
@@ -104,7 +104,6 @@ class Picture:
     cursor: int = 0  # everything up to this position went in
     saved: int = 0  # of the newest checkpoint
     drawings: dict[ViewKey, Drawing] = field(default_factory=dict)
-    published: dict[ViewKey, OrderedDict[bytes, int]] = field(default_factory=dict)
     pending: OrderedDict[RevisionKey, Revision] = field(default_factory=OrderedDict)
     faults: int = 0  # records passed over
 
@@ -134,7 +133,7 @@ class Picture:
         key = ViewKey(header.mode, header.exercise.exercise_id)
         body = content.WhichOneof("body")
         if body == "fused":
-            self._note_published(key, content.fused)
+            self.settled(RevisionKey(key, content.fused.event_id, content.fused.revision))
             return
         if body in _NOT_FUSED:
             return
@@ -156,23 +155,7 @@ class Picture:
             log.exception("a view passed over position=%d recipient=%s", int.from_bytes(at, "big"), self.recipient)
             self.faults += 1
             return
-        published: Mapping[bytes, int] = self.published.get(key, {})
         for event in drawn:
-            if event.revision > published.get(event.event_id, 0):
-                revision_key = RevisionKey(key, event.event_id, event.revision)
-                label = drawing.labels.label(self.recipient)
-                self.pending[revision_key] = Revision(self.recipient, revision_key, event, drawing.exercise, label)
-
-    def _note_published(self, key: ViewKey, event: FusedEvent) -> None:
-        known = self.published.setdefault(key, OrderedDict())
-        known[event.event_id] = max(known.get(event.event_id, 0), event.revision)
-        known.move_to_end(event.event_id)
-        if len(known) > limits.PICTURE_PUBLISHED_MAX:
-            known.popitem(last=False)
-        for done in list(self._pending_up_to(key, event)):
-            self.settled(done)
-
-    def _pending_up_to(self, key: ViewKey, event: FusedEvent) -> Iterator[RevisionKey]:
-        for pending in self.pending:
-            if pending.view == key and pending.event_id == event.event_id and pending.revision <= event.revision:
-                yield pending
+            name = RevisionKey(key, event.event_id, event.revision)
+            label = drawing.labels.label(self.recipient)
+            self.pending[name] = Revision(self.recipient, name, event, drawing.exercise, label)

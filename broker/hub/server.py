@@ -224,7 +224,9 @@ def _metrics_served(settings: HubSettings, metrics: HubMetrics) -> Iterator[None
         yield
         return
     host, _, port = settings.metrics_listen.rpartition(":")
-    certs_dir = settings.certs_dir
+    certs_dir, clients = settings.certs_dir, settings.metrics_clients
+    if clients != Path() and not clients.is_file():  # or /metrics would be open, or fail in a way nobody understands
+        raise CannotStart(f"metrics_clients: {clients} is no file")
     try:
         httpd, thread = serve_metrics(
             metrics,
@@ -232,7 +234,7 @@ def _metrics_served(settings: HubSettings, metrics: HubMetrics) -> Iterator[None
             port=int(port),
             certificate=certs_dir / "hub.pem",
             key=certs_dir / "hub.key",
-            clients=settings.metrics_clients if settings.metrics_clients != Path() else None,
+            clients=clients if clients != Path() else None,
         )
     except OSError as error:
         raise CannotStart(f"{settings.metrics_listen} cannot be listened on: {error.strerror}") from error

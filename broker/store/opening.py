@@ -27,6 +27,7 @@ from broker.store.checks import named_hash
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAGIC = b"SQLite format 3\0"
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE store (one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, totals BLOB NOT NULL,
@@ -59,6 +60,9 @@ def make_private(path: Path) -> None:
     made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(made, 0o600)  # one that a restore has left open to others
+        begins = os.pread(made, len(MAGIC), 0)
+        if begins and begins != MAGIC:  # SQLite would take a short one for an empty one
+            raise Unavailable(f"{path} is not a store")
     finally:
         os.close(made)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -47,15 +47,12 @@ class Plan:
     def add(self, batch: Batch) -> list[Written]:
         """Plan a batch, whole or not at all. Raises what `find` raises."""
         # What is stored is looked up first: only that can fail, and nothing is planned yet.
-        stored = {(new.stream, new.key): self._existing(new) for new in batch.records}
+        stored = {(new.stream, new.key): self.find(new.stream, new.key) for new in batch.records}
         self.state |= batch.state
         return [self._add(new, stored[new.stream, new.key]) for new in batch.records]
 
-    def _existing(self, new: NewRecord) -> Record | None:
-        return self.keys.get((new.stream, new.key)) or self.find(new.stream, new.key)
-
     def _add(self, new: NewRecord, stored: Record | None) -> Written:
-        # The batch itself may hold a key twice.
+        # The group, and the batch itself, may hold a key twice.
         existing = stored or self.keys.get((new.stream, new.key))
         if existing is not None:
             same = existing.digest == new.digest

@@ -107,18 +107,16 @@ class Rings:
     async def _follow(self, ring: Ring, stream: str, after: int, lane: int | None) -> AsyncIterator[Record]:
         through, at_end = after, False
         while not self._closed:
-            news = ring.news  # taken before looking, so that what comes while we look is not slept through
             record = ring.get(through + 1)
             if record is not None:
                 through += 1
                 if lane is None or record.lane == lane:
                     yield record
             elif at_end and ring.newest <= through:
-                await news.wait()
+                await ring.news.wait()  # nothing can come between looking and waiting: there is no await there
             else:
                 part = await self._read_slice(stream, through, lane)
                 for record in part.records:
                     yield record
-                at_end = part.through == through
-                through = part.through
+                through, at_end = part.through, part.at_end
         raise Unavailable("the store was closed")

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some records in order, and the position up to which there is nothing else to be read."""
+    """Some records in order, and the position up to which there is nothing else to be read.
+
+    `at_end`: it was the stream's last position at that moment.
+    """
 
     records: list[Record]
     through: int
+    at_end: bool

@@ -67,19 +67,18 @@ class SqliteStore:
     async def read(self, stream: str, *, after: int, limit: int, lane: int | None = None) -> list[Record]:
         """Return the records past a position; fewer than `limit` only at the end and before a corrupt one."""
         records: list[Record] = []
-        while len(records) < limit:
+        while True:
             count = min(limit - len(records), limits.READ_BATCH)
             try:
                 part = await self._call(partial(Tables.read, stream=stream, after=after, limit=count, lane=lane))
             except (Corrupt, Compacted):
                 if not records:
                     raise
-                break  # who asks again, from where these end, is told
+                return records  # who asks again, from where these end, is told
             records += part.records
-            if part.through == after or not part.records:
-                break
+            if not part.records or len(records) >= limit:
+                return records
             after = part.through
-        return records
 
     def follow(self, stream: str, *, after: int, lane: int | None = None) -> AsyncIterator[Record]:
         """Yield the records past a position, then each new one as it becomes durable."""

@@ -73,9 +73,11 @@ class Tables:
         """
         head = self._heads.get(stream)
         if head is None:
-            return Slice([], after)
+            return Slice([], after, at_end=True)
         if after + 1 < head.first:
             raise Compacted(stream, head.first)
+        if limit < 1:
+            return Slice([], after, at_end=False)
         records: list[Record] = []
         volume = 0
         try:
@@ -83,12 +85,12 @@ class Tables:
                 records.append(record)
                 volume += len(record.data)
                 if len(records) == limit or volume >= limits.READ_BYTES:
-                    return Slice(records, record.position)
+                    return Slice(records, record.position, at_end=False)
         except Corrupt:
             if not records:
                 raise
-            return Slice(records, records[-1].position)
-        return Slice(records, max(after, head.last))
+            return Slice(records, records[-1].position, at_end=False)
+        return Slice(records, max(after, head.last), at_end=True)
 
     def _rows(self, head: Head, after: int, limit: int, lane: int | None) -> Iterator[Record]:
         """Yield the records past a position, each checked; raises Corrupt where one is missing."""

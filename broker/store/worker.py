@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from broker import limits
-from broker.store import Fenced, StoreError, Unavailable
+from broker.store import Corrupt, Fenced, StoreError, Unavailable
 from broker.store.opening import connect, make_private, store_error, sync_log, take_lock
 from broker.store.tables import Tables
 
@@ -177,13 +177,21 @@ class Worker:
                 self._last_job_taken = True
 
     def _commit(self, tables: Tables) -> None:
-        """Commit the appends that fit into one group, at least one, and answer each."""
+        """Commit the appends that fit into one group, at least one."""
         group = [self._appends.popleft()]
         count = len(group[0].batch.records)
         while self._appends and count + len(self._appends[0].batch.records) <= limits.APPEND_BATCH_MAX:
             group.append(self._appends.popleft())
             count += len(group[-1].batch.records)
+        self._commit_group(tables, group, count)
+
+    def _commit_group(self, tables: Tables, group: list[Append], count: int) -> None:
+        """Commit a group and answer each append."""
         outcome = _outcome(lambda: tables.commit([append.batch for append in group]))
+        if isinstance(outcome, Corrupt) and len(group) > 1:
+            for append in group:  # one stream is damaged: the others are not to suffer from it
+                self._commit_group(tables, [append], len(append.batch.records))
+            return
         if isinstance(outcome, Exception):
             self._tell([_answer(append.answer, outcome) for append in group], appended=count)
             return

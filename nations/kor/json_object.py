@@ -26,9 +26,7 @@ INTEGER_CHARS_MAX = 17  # what a float still holds exactly, with its sign; nothi
 def object_of(line: bytes) -> JsonObject:
     """Return the object that a line holds. Raises UnreadableLine."""
     try:
-        value = json.loads(
-            fields.text_of(line), object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_int=_integer
-        )
+        value = json.loads(fields.text_of(line), object_pairs_hook=_without_repeats, parse_int=_integer)
     except UnreadableLine:
         raise
     except (ValueError, RecursionError):
@@ -151,10 +149,6 @@ def _integer(digits: str) -> int:
     if len(digits) > INTEGER_CHARS_MAX:
         raise UnreadableLine("a whole number with too many digits")
     return int(digits)
-
-
-def _no_constant(_name: str) -> float:
-    raise UnreadableLine("a number that is not finite")
 
 
 def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

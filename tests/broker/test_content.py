@@ -20,7 +20,7 @@ from broker.content import (
 )
 from broker.leaves import node_of
 from broker.refusal import Reason, Refused
-from vedette.v1 import content_pb2, envelope_pb2, options_pb2
+from vedette.v1 import content_pb2, envelope_pb2, measures_pb2, options_pb2
 from vedette.v1.content_pb2 import Content
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def full_track() -> Content:
     header.disclosure.withheld.append("source")
     track = content.track
     track.event_id, track.object_id = b"e" * 16, b"o" * 16
-    track.state.frame = 1
+    track.state.frame = measures_pb2.FRAME_ECEF_WGS84
     track.state.valid_at.seconds = 1_780_000_000
     track.state.position_m.extend([-3e6, 4e6, 4e6])
     track.state.velocity_mps.extend([1e3, 2e3, 3e3])
@@ -211,11 +211,11 @@ def test_a_count_runs_from_least_to_most() -> None:
     assert reason_of(content) == "MISSING_FIELD"
 
 
-def bare(*relations: int) -> Content:
+def bare(*relations: content_pb2.Relation.ValueType) -> Content:
     content = Content()
-    content.header.message_id, content.header.origin, content.header.mode = b"m" * 16, "KOR", 1
+    content.header.message_id, content.header.origin, content.header.mode = b"m" * 16, "KOR", content_pb2.MODE_TEST
     for relation in relations:
-        content.header.references.add(message_id=b"r" * 16, relation=relation)  # type: ignore[arg-type]
+        content.header.references.add(message_id=b"r" * 16, relation=relation)
     return content
 
 

@@ -45,8 +45,9 @@ def centre(value: float, step: float, least: float, most: float) -> float:
 
     Where the steps do not fill the range, the last one is longer, so that no middle lies outside the range.
     """
-    last = max(0, math.floor((most - least) / step) - 1)
-    index = min(last, max(0, math.floor((value - least) / step)))
+    index = math.floor((value - least) / step) if value > least else 0
+    if value + step > most:  # only there can the last step matter
+        index = min(index, max(0, math.floor((most - least) / step) - 1))
     return least + (index + 0.5) * step
 
 

@@ -2,8 +2,8 @@
 
 A time that is shown as "within this minute" and sent within a second of it says the second. So a message that shows a
 coarse time leaves at the end of that cell plus the policy's delay: an instant that depends on the cell and on nothing
-inside it. Where that instant is past when the decision is made (the report came late), it leaves at the end of the cell
-in which the decision falls, so that what is told by the sending is again only a cell.
+inside it. A report that comes too late for that leaves at the end of the cell in which it was decided on, so that what
+the sending tells is again only a cell.
 
 Times that lie ahead, as a predicted impact, hold nothing up: sending a warning now does not say when the impact is.
 
@@ -32,16 +32,16 @@ __all__ = ["release_instant_ns", "rounded_up_ns"]
 
 
 def release_instant_ns(decision: Decision, content: Content, decided_ns: int) -> int:
-    """Return when the message is due: never before `decided_ns` + nothing, and a function of cells where one is shown.
+    """Return when the message is due: never before it was decided on, and a function of cells alone where one is shown.
 
     `released_at`, `stale_after` and the origin's stamps are to be derived from it. `content` is the original.
     """
     delay_ns = round(decision.delay_s * SECOND_NS)
-    ends_ns = list(_cell_ends_ns(decision, content, decided_ns))
-    if not ends_ns:
+    cells = list(_cells_ns(decision, content, decided_ns))
+    if not cells:
         return decided_ns + delay_ns
-    due_ns = max(ends_ns) + delay_ns
-    return due_ns if due_ns >= decided_ns else rounded_up_ns(decided_ns, decision.shown.coarse_time_ns)
+    due_ns = max(start_ns + length_ns for start_ns, length_ns in cells) + delay_ns
+    return max(due_ns, rounded_up_ns(decided_ns, max(length_ns for _, length_ns in cells)))
 
 
 def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
@@ -49,8 +49,8 @@ def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
     return (at_ns // cell_ns + 1) * cell_ns if cell_ns else at_ns
 
 
-def _cell_ends_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[int]:
-    """Yield the ends of the cells of all coarse times that are shown and have begun."""
+def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[tuple[int, int]]:
+    """Yield start and length of the cells of all coarse times that are shown and have begun."""
     for path, level in decision.shown.levels.items():
         if path in TIMES and level.is_coarse:
             names = [field.name for field in LEAVES[path].fields]
@@ -58,7 +58,7 @@ def _cell_ends_ns(decision: Decision, content: Content, decided_ns: int) -> Iter
             if at_ns is not None:
                 start_ns = at_ns - at_ns % level.time_ns
                 if start_ns <= decided_ns:
-                    yield start_ns + level.time_ns
+                    yield start_ns, level.time_ns
 
 
 def _instant_ns(content: Message, names: list[str]) -> int | None:

@@ -11,6 +11,7 @@ Both are total: by the subset of `conditions` no evaluation raises. Should one r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, assert_never
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from vedette.v1.content_pb2 import Content
     from vedette.v1.envelope_pb2 import SecurityLabel
+
+    Test = Callable[["Facts"], bool]
 
 __all__ = ["Compiled", "Engine", "Evaluated", "Facts", "parts_of", "settle", "truth_of"]
 
@@ -101,12 +104,19 @@ def _specialise(predicates: Sequence[Predicate], to: str, body: str, mode: int) 
     known: dict[str, str | int] = {"to": to, "body": body, "mode": mode}
     settled = [settle(predicate, known) for predicate in predicates]
     answers = [each.value if isinstance(each, Truth) else False for each in settled]
-    open_tests = [(index, _test(each)) for index, each in enumerate(settled) if not isinstance(each, Truth)]
+    # Policies say the same of many groups: what is the same is asked once.
+    places: dict[Predicate, list[int]] = {}
+    for index, each in enumerate(settled):
+        if not isinstance(each, Truth):
+            places.setdefault(each, []).append(index)
+    open_tests = [(_test(each), indices) for each, indices in places.items()]
 
     def matches(facts: Facts) -> tuple[bool, ...]:
         found = answers.copy()
-        for index, test in open_tests:
-            found[index] = test(facts)
+        for test, indices in open_tests:
+            if test(facts):
+                for index in indices:
+                    found[index] = True
         return tuple(found)
 
     return matches
@@ -175,7 +185,7 @@ _COMPARE: dict[str, Callable[[object, tuple[object, ...]], bool]] = {
 }
 
 
-def _test(predicate: Predicate) -> Callable[[Facts], bool]:  # noqa: PLR0911 - one for each kind
+def _test(predicate: Predicate) -> Test:  # noqa: PLR0911 - one for each kind
     match predicate:
         case Truth(value=value):
             return lambda _facts: value
@@ -192,16 +202,22 @@ def _test(predicate: Predicate) -> Callable[[Facts], bool]:  # noqa: PLR0911 - o
             inner = _test(part)
             return lambda facts: not inner(facts)
         case All(parts=parts):
-            every = [_test(part) for part in parts]
-            return lambda facts: all(test(facts) for test in every)
+            return reduce(_both, [_test(part) for part in parts])
         case AnyOf(parts=parts):
-            some = [_test(part) for part in parts]
-            return lambda facts: any(test(facts) for test in some)
+            return reduce(_either, [_test(part) for part in parts])
         case _:
             assert_never(predicate)
 
 
-def _comparison(term: Term, operator: str, values: tuple[object, ...]) -> Callable[[Facts], bool]:
+def _both(first: Test, second: Test) -> Test:
+    return lambda facts: first(facts) and second(facts)
+
+
+def _either(first: Test, second: Test) -> Test:
+    return lambda facts: first(facts) or second(facts)
+
+
+def _comparison(term: Term, operator: str, values: tuple[object, ...]) -> Test:
     get = attrgetter(str(term))
     if operator == "in":
         return lambda facts: get(facts) in values
@@ -216,7 +232,7 @@ def _comparison(term: Term, operator: str, values: tuple[object, ...]) -> Callab
             return lambda facts: compare(get(facts), values)
 
 
-def _presence(term: Term) -> Callable[[Facts], bool]:
+def _presence(term: Term) -> Test:
     field = term.field
     if field is not None and field.has_presence:
         above, name = attrgetter(".".join((term.root, *term.path[:-1]))), field.name

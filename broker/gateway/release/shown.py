@@ -88,11 +88,6 @@ class Shown:
         places = (f"{HEADER}.", f"{self.body}.")
         return any(self.levels.get(path) != Level.EXACT for path in TIMES if path.startswith(places))
 
-    @property
-    def coarse_time_ns(self) -> int:
-        """Length of the largest cell of a time that is shown; 0 where every time is exact or withheld."""
-        return max((level.time_ns for path, level in self.levels.items() if path in TIMES), default=0)
-
 
 def shown_of(allowed: Mapping[str, Level], body: str) -> Shown:
     """Return what is shown where the policy allows these levels of the leaves; a leaf not named is withheld."""

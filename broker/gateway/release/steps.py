@@ -199,7 +199,7 @@ def together(node: Node, shown: Shown) -> Iterator[Step]:
         yield _covariance_step(level)
     angle, spread = (kinds.get(kind, "") for kind in (Coarsening.COARSENING_ANGLE, Coarsening.COARSENING_ANGLE_SPREAD))
     if angle and spread and level[angle].is_coarse:
-        yield _direction_step(angle, spread, level[angle])
+        yield _direction_step(angle, spread, level[spread])  # never finer than the angle's own
 
 
 def _longitude_step(level: Level) -> Step:

@@ -1,4 +1,4 @@
-"""A small world for fusion: true trajectories integrated by scipy, radars with honest noise, and logs of their words."""
+"""A small world for fusion: true trajectories by scipy, radars with honest noise, and logs of their words."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vedette.v1 import content_pb2, measures_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from google.protobuf.timestamp_pb2 import Timestamp
     from numpy.typing import NDArray
 
 ZERO_NS = 1_700_000_000 * SECOND_NS
@@ -187,7 +188,7 @@ class Nation:
         content.impact.time.latest.CopyFrom(stamp(at_s + 20.0))
         return content
 
-    def radar(
+    def radar(  # noqa: PLR0913 - a sensor has that many figures
         self,
         flight: Flight,
         event: str,
@@ -237,7 +238,7 @@ def coarse(content: content_pb2.Content, cell_m: float, cell_s: float = 0.0) -> 
     return found
 
 
-def stamp(time_s: float) -> object:
+def stamp(time_s: float) -> Timestamp:
     """Return seconds of the test's time as the wire has them."""
     return timestamp(ns(time_s))
 

@@ -12,6 +12,7 @@ import pytest
 from broker import limits
 from broker.refusal import Reason
 from broker.rpc import refusal_of
+from broker.store import Full, NotDurable, Unavailable
 from broker.store.memory import open_memory
 from certs.identity import read_leaf
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from broker.store import Bounds, NewRecord, Record, Store, Written
+    from broker.store import Bounds, NewRecord, Record, Store, StoreError, Written
     from tests.broker.hub.conftest import Following, Line, Running, Speaker
 
     Serve = Callable[..., AbstractAsyncContextManager[Running]]
@@ -130,9 +131,25 @@ async def test_a_follower_that_holds_everything_is_not_behind(running: Running, 
             await log.envelopes(1)
             await submit_all(line, [kor.envelope("JPN", precedence=FLASH) for _ in range(20)])
             last = (await log.envelopes(20))[-1]
+        assert last.resume == last.position * 2, "the quiet lane's cursor goes along"
         async with jpn.following(after=last.resume) as log:
             ticks_at_most = 3
             assert log.welcome.behind <= ticks_at_most, "the quiet lane is not behind"
+
+
+async def test_a_frame_of_canaries_arrives_whole_and_does_not_set_time_going(
+    running: Running, speaker: Speakers
+) -> None:
+    def canary(content: content_pb2.Content) -> None:
+        content.canary.number = 1
+
+    kor = speaker("KOR")
+    async with running.line("KOR") as line, running.line("JPN") as jpn, jpn.following() as log:
+        await submit_all(line, [kor.envelope("JPN", content=canary) for _ in range(10)])
+        assert len(await log.envelopes(10)) == 10
+        assert len(running.hub.parts.recorded.ticks) == 0
+        await submit_all(line, [kor.envelope("JPN")])
+        assert len(running.hub.parts.recorded.ticks) == 1
 
 
 async def test_a_follower_gets_no_more_than_it_granted(running: Running, speaker: Speakers) -> None:
@@ -219,15 +236,20 @@ async def test_an_origin_reads_back_what_it_lost_and_nothing_of_others(running: 
 
 
 class GatedStore:
-    """A real store whose appends wait at a gate."""
+    """A real store whose appends wait at a gate, and fail when they are told to."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.gate = asyncio.Event()
         self.gate.set()
+        self.fault: StoreError | None = None
 
     async def append(self, batch: Sequence[NewRecord], *, state: Mapping[str, bytes] | None = None) -> list[Written]:
         await self.gate.wait()
+        if isinstance(self.fault, NotDurable) and self.fault.maybe:
+            await self._store.append(batch, state=state)  # it was durable after all
+        if self.fault is not None:
+            raise self.fault
         return await self._store.append(batch, state=state)
 
     async def read(self, stream: str, *, after: int, limit: int, lane: int | None = None) -> list[Record]:
@@ -265,7 +287,11 @@ async def test_more_than_was_granted_is_refused_and_the_rest_is_stored(serve: Se
         store.gate.clear()
         for begin in range(0, len(sent), frame):
             await up.send(exchange_pb2.SubmitRequest(envelopes=sent[begin : begin + frame]))
-        await asyncio.sleep(0.5)
+        labels = {"step": "4-submit", "origin": "KOR", "reason": "NO_CREDIT"}
+        registry = running.hub.parts.metrics.registry
+        async with asyncio.timeout(20):
+            while registry.get_sample_value("vedette_refusals_total", labels) != frame:  # noqa: ASYNC110 - counters have no event
+                await asyncio.sleep(0.01)
         store.gate.set()
         receipts = await up.receipts(len(sent))
         assert {receipt.outcome for receipt in receipts[: limits.CREDITS]} == {STORED}
@@ -276,6 +302,46 @@ async def test_more_than_was_granted_is_refused_and_the_rest_is_stored(serve: Se
         async with running.line("USA") as other, other.submitting() as theirs:
             (receipt,) = await theirs.submit(usa.envelope("JPN"))
             assert receipt.outcome == STORED
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Full("no room"), Reason.REASON_STORE_FULL),
+        (Unavailable("closed"), Reason.REASON_UNAVAILABLE),
+        (NotDurable("the disk said no", maybe=False), Reason.REASON_UNAVAILABLE),
+    ],
+)
+async def test_what_could_not_be_stored_is_refused_and_stored_when_it_comes_again(
+    fault: StoreError, reason: Reason.ValueType, serve: Serve, speaker: Speakers
+) -> None:
+    store = GatedStore(await open_memory())
+    sealed = speaker("KOR").envelope("JPN")
+    async with serve(store) as running, running.line("KOR") as line, line.submitting() as up:
+        store.fault = fault
+        (receipt,) = await up.submit(sealed)
+        assert receipt.refusal.reason == reason
+        store.fault = None
+        (receipt,) = await up.submit(sealed)
+        assert receipt.outcome == STORED
+
+
+async def test_what_was_stored_though_nobody_knew_is_delivered_once(serve: Serve, speaker: Speakers) -> None:
+    store = GatedStore(await open_memory())
+    kor = speaker("KOR")
+    sealed, after = kor.envelope("JPN"), kor.envelope("JPN")
+    async with serve(store) as running, running.line("KOR") as line, running.line("JPN") as jpn:
+        async with line.submitting() as up, jpn.following() as log:
+            store.fault = NotDurable("the answer was lost", maybe=True)
+            (receipt,) = await up.submit(sealed)
+            assert receipt.refusal.reason == Reason.REASON_UNAVAILABLE
+            store.fault = None
+            (again,) = await up.submit(sealed)
+            assert again.outcome == DUPLICATE
+            (last,) = await up.submit(after)
+            assert last.outcome == STORED
+            delivered = [*await log.envelopes(1), *await log.envelopes(1)]
+            assert [delivery.envelope for delivery in delivered] == [sealed, after]
 
 
 async def test_nothing_is_acknowledged_or_routed_before_it_is_durable(serve: Serve, speaker: Speakers) -> None:

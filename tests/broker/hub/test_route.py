@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +15,13 @@ from broker import limits
 from broker.hub.route import GATEWAY_LANES, Follower, Routed, Router, log_of
 from broker.store import NewRecord
 from broker.store.memory import open_memory
+from broker.store.sqlite import open_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from broker.store import Store
+    from broker.store import Record, Store
 
 LOG = log_of("JPN")
 
@@ -93,6 +97,80 @@ async def test_a_frame_is_bounded_in_bytes_and_never_empty() -> None:
         _, taken = await follower.take(most=64)
         assert len(taken) == 1
     await store.close()
+
+
+class Slow:
+    """A real store whose reads stop half way: what they found is given only when they are let go."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.found = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def read(self, stream: str, *, after: int, limit: int, lane: int | None = None) -> list[Record]:
+        found = await self._store.read(stream, after=after, limit=limit, lane=lane)
+        self.found.set()
+        await self.go.wait()
+        return found
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+async def test_what_is_published_while_the_store_is_read_comes_after_what_was_read() -> None:
+    store = await open_memory()
+    slow = Slow(store)
+    router = Router(cast("Store", slow))
+    await store_with(store, [1, 2], 1)
+    follower = router.attach("JPN", lanes=GATEWAY_LANES, cursors=(0, 0), head=2)
+    taking = asyncio.create_task(follower.take(most=10))
+    await slow.found.wait()
+    router.publish("JPN", await store_with(store, [3, 4], 1))
+    slow.go.set()
+    await taking
+    assert [int(one.data) for one in taking.result()[1]] == [1, 2, 3, 4]
+    assert await drain(follower) == [[], []]
+    await store.close()
+
+
+class Short:
+    """A real store that gives three records at a time: `limit` is a most, and a short answer is not the end."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(self, stream: str, *, after: int, limit: int, lane: int | None = None) -> list[Record]:
+        return await self._store.read(stream, after=after, limit=min(limit, 3), lane=lane)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+async def test_a_short_answer_of_the_store_is_not_taken_for_the_end() -> None:
+    store = await open_memory()
+    await store_with(store, range(20), 1)
+    follower = Router(cast("Store", Short(store))).attach("JPN", lanes=GATEWAY_LANES, cursors=(0, 0), head=20)
+    assert await drain(follower) == [list(range(20)), []]
+    await store.close()
+
+
+async def test_a_damaged_record_is_passed_over_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    store = await open_sqlite(path)
+    await store_with(store, range(20), 1)
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as disk, disk:
+        names = [row[0] for row in disk.execute("select name from sqlite_master where type = 'table'")]
+        table = next(name for name in names if "data" in columns(disk, name))
+        disk.execute(f"update {table} set data = cast('x' as blob) where data = cast('7' as blob)")  # noqa: S608
+    store = await open_sqlite(path)
+    follower = Router(store).attach("JPN", lanes=GATEWAY_LANES, cursors=(0, 0), head=20)
+    assert await drain(follower) == [[number for number in range(20) if number != 7], []]
+    await store.close()
+
+
+def columns(disk: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in disk.execute(f"pragma table_info({table})")]
 
 
 STEPS = st.lists(

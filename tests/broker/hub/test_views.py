@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import generate_latest
 
 from broker import geodesy
 from broker.clock import timestamp
@@ -18,7 +19,7 @@ from broker.hub.picture import Picture
 from broker.hub.server import serving
 from broker.limits import SECOND_NS
 from certs.signature import leaf_hash, verify_seal
-from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
+from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, measures_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,7 +45,7 @@ def seen_at(second: int) -> Callable[[content_pb2.Content], None]:
         content.track.event_id, content.track.object_id = b"e" * 16, b"o" * 16
         content.track.phase = content_pb2.PHASE_COAST
         state = content.track.state
-        state.frame = 1
+        state.frame = measures_pb2.FRAME_ECEF_WGS84
         state.valid_at.CopyFrom(timestamp(BEGAN_NS + second * SECOND_NS))
         state.position_m.extend(geodesy.ecef(39.0, 127.0 + 0.02 * second, 50_000.0 + 1_500.0 * second))
         state.velocity_mps.extend([-1800.0, 200.0, 1400.0])
@@ -244,7 +245,7 @@ async def test_pictures_come_sealed_by_the_hub_and_once_each_though_their_proces
                 assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_STORED
 
         await report(0)
-        (first, *_) = await pictures(log, counted, until=1)
+        (first, *others) = await pictures(log, counted, until=1)
         header = envelope_pb2.RoutingHeader.FromString(first.header)
         keys = world.members().seal_keys("HUB", header.mode, time.time_ns())
         leaf = leaf_hash(first.header, first.body)
@@ -256,7 +257,11 @@ async def test_pictures_come_sealed_by_the_hub_and_once_each_though_their_proces
             os.kill(killed, signal.SIGKILL)
         for second in range(3, 6):
             await report(second)
-        await pictures(log, counted, until=10)
+        sealed = [first, *others, *await pictures(log, counted, until=10)]
+        numbers = [envelope_pb2.RoutingHeader.FromString(envelope.header).sequence for envelope in sealed]
+        assert numbers == list(range(1, len(numbers) + 1)), "no number is burnt"
+        page = generate_latest(picturing.parts.metrics.registry).decode()
+        assert 'origin="HUB",reason=' not in page, "and nothing was offered twice"
         assert set(counted.values()) == {1}, "nothing is published twice"
         revisions = sorted(revision for _, revision in counted)
         assert revisions == list(range(1, len(revisions) + 1)), "and nothing is left out"

@@ -62,6 +62,14 @@ def test_an_old_epoch_stays_open_until_there_are_too_many_and_then_is_closed_for
     assert epochs.standing(2, 2) is Standing.FRESH
 
 
+def test_the_oldest_number_of_the_window_can_still_come_and_the_one_before_it_cannot() -> None:
+    window = Window().mark(SPAN + 2)
+    assert window.standing(1) is Standing.OLD
+    assert window.standing(2) is Standing.FRESH
+    assert window.mark(2).standing(2) is Standing.SEEN
+    assert window.mark(2).standing(3) is Standing.FRESH
+
+
 def test_a_huge_number_costs_no_memory() -> None:
     window = Window().mark(1).mark(2**64 - 1)
     assert window.missing.bit_length() <= SPAN

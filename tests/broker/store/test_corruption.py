@@ -17,7 +17,7 @@ from broker.store.sqlite import open_sqlite
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLIPS = 400
+FLIPS = 250
 FLIPS_SLOW = 10_000
 STREAMS = ("log/KOR", "log/USA")
 
@@ -116,6 +116,9 @@ def change(path: Path, statement: str) -> None:
         "UPDATE records SET data = 'text' WHERE place & 0xffff = 7",
         "UPDATE records SET lane = 1.5 WHERE place & 0xffff = 7",
         "DELETE FROM records WHERE place & 0xffff = 7",
+        # A whole record, in another's place.
+        """UPDATE records SET (before, hash, key, digest, data) = (SELECT before, hash, key, digest, data FROM records
+            WHERE place = (1 << 40) + 5) WHERE place & 0xffff = 7""",
     ],
 )
 async def test_a_changed_or_missing_record_is_corrupt_and_those_before_it_are_given(
@@ -181,4 +184,22 @@ async def test_a_corrupt_record_does_not_hinder_the_appends_of_others(tmp_path: 
     assert (fresh[0].outcome, fresh[0].position) == (Outcome.APPENDED, 41)
     assert await store.state("no") == {}
     assert isinstance(await store.find("log/KOR", new("log/KOR", 100).key), Record)
+    await store.close()
+
+
+async def test_a_stream_that_cannot_be_written_does_not_hinder_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    await written(path)
+    change(path, "UPDATE records SET place = place + 1 WHERE place = (1 << 40) + 40")  # where the next one belongs
+    store = await open_sqlite(path)
+    for number in (200, 300):
+        damaged, *others = await asyncio.gather(
+            store.append([new("log/KOR", number)], state={"no": b""}),
+            *(store.append([new("log/USA", number + step)]) for step in range(3)),
+            return_exceptions=True,
+        )
+        assert isinstance(damaged, Corrupt)
+        assert not any(isinstance(other, BaseException) for other in others)
+    assert (await store.bounds("log/USA")).last == 46
+    assert await store.state("no") == {}
     await store.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 RECIPIENTS = ("self", "USA", "JPN")
+CLASSIFICATIONS = (envelope_pb2.CLASSIFICATION_UNCLASSIFIED, envelope_pb2.CLASSIFICATION_SECRET)
 # For each pattern in the .proto files, texts that match it.
 TEXTS = {
     "[A-Za-z0-9._-]{1,48}": ("ex-1", "K.2"),
@@ -58,7 +59,7 @@ class Maker:
     """Makes messages and policies from one number."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - the same messages for the same number
 
     def content(self, body: str | None = None, *, density: float | None = None) -> content_pb2.Content:
         """Return a valid content with a body of that name, or of any that a policy places."""
@@ -67,7 +68,9 @@ class Maker:
         self._fill(made.header)
         header = made.header
         header.message_id, header.origin = self.random.randbytes(16), "KOR"
-        header.mode = self.random.choice((1, 2, 3))
+        header.mode = self.random.choice(
+            (content_pb2.MODE_REAL_WORLD, content_pb2.MODE_EXERCISE, content_pb2.MODE_TEST)
+        )
         if header.mode == content_pb2.MODE_EXERCISE and not header.HasField("exercise"):
             self._fill(header.exercise)
         elif header.mode != content_pb2.MODE_EXERCISE:
@@ -81,7 +84,7 @@ class Maker:
     def label(self) -> envelope_pb2.SecurityLabel:
         return envelope_pb2.SecurityLabel(
             policy="KOR",
-            classification=self.random.choice((1, 4, 4, 4)),
+            classification=self.random.choice(CLASSIFICATIONS),
             releasable_to=self.random.choice((["JPN", "KOR", "USA"], ["KOR", "USA"], ["JPN", "KOR", "USA"])),
             caveats=self.random.choice(([], [], ["NOFORN"])),
         )
@@ -135,11 +138,11 @@ class Maker:
         return Policy.parse(self.policy_text(rules=rules))
 
     def _fill(self, message: Message) -> None:
-        oneofs = {each.name: self.random.choice(list(each.fields)).name for each in message.DESCRIPTOR.oneofs}
+        chosen = {self.random.choice([field.name for field in each.fields]) for each in message.DESCRIPTOR.oneofs}
         for field in message.DESCRIPTOR.fields:
             bounds = field.GetOptions().Extensions[options_pb2.bounds]
             in_oneof = field.containing_oneof is not None and len(field.containing_oneof.fields) > 1
-            if in_oneof and oneofs[field.containing_oneof.name] != field.name:
+            if in_oneof and field.name not in chosen:
                 continue
             least = not field.has_presence and not field.is_repeated and bounds.least > 0
             fixed = bool(bounds.items) and 0 not in bounds.items
@@ -147,7 +150,7 @@ class Maker:
                 self._set(message, field, bounds)
         self._settle(message)
 
-    def _set(self, message: Message, field: FieldDescriptor, bounds: options_pb2.Bounds) -> None:
+    def _set(self, message: Message, field: Any, bounds: options_pb2.Bounds) -> None:
         if not field.is_repeated:
             if field.message_type is not None:
                 self._value(field, bounds, getattr(message, field.name))
@@ -162,7 +165,7 @@ class Maker:
             else:
                 values.append(self._value(field, bounds, None))
 
-    def _value(self, field: FieldDescriptor, bounds: options_pb2.Bounds, into: Any) -> Any:
+    def _value(self, field: Any, bounds: options_pb2.Bounds, into: Any) -> Any:
         name = field.message_type.full_name if field.message_type is not None else ""
         if name == "google.protobuf.Timestamp":
             into.SetInParent()
@@ -179,7 +182,7 @@ class Maker:
             return self._scalar(field, bounds)
         return into
 
-    def _scalar(self, field: FieldDescriptor, bounds: options_pb2.Bounds) -> Any:
+    def _scalar(self, field: Any, bounds: options_pb2.Bounds) -> Any:
         if field.type == FieldDescriptor.TYPE_BOOL:
             return self.random.random() < 0.5
         if field.type == FieldDescriptor.TYPE_STRING:

@@ -99,7 +99,9 @@ def test_lengths_round_down_and_spreads_up(value: float, level: Level) -> None:
 
 
 @given(st.floats(0, 360), st.floats(0, 180), COARSE)
-def test_a_direction_is_the_middle_of_its_sector_and_spreads_over_it(azimuth: float, sigma: float, level: Level) -> None:
+def test_a_direction_is_the_middle_of_its_sector_and_spreads_over_it(
+    azimuth: float, sigma: float, level: Level
+) -> None:
     middle = coarsen.sector_deg(azimuth, level.sector_deg)
     assert abs(middle - azimuth % 360) <= level.sector_deg / 2
     assert coarsen.sector_deg(middle, level.sector_deg) == middle

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.content import LEAVES
 from broker.gateway.release import (
     Decision,
     Level,
@@ -35,22 +36,29 @@ Makers = Any
 @pytest.fixture(scope="session")
 def groups(maker: Any) -> str:
     """Return a policy's head with every leaf in the group of its body's name."""
-    from broker.content import LEAVES
-
     by_body: dict[str, list[str]] = {}
     for path, leaf in LEAVES.items():
         by_body.setdefault(leaf.body, []).append(path)
-    head = maker(0).policy_text(rules=0).split("groups:")[0]
-    return head + "groups:\n" + "".join(f"  {name}: [{', '.join(paths)}]\n" for name, paths in by_body.items()) + "rules:\n"
+    head = str(maker(0).policy_text(rules=0)).split("groups:")[0]
+    return (
+        head
+        + "groups:\n"
+        + "".join(f"  {name}: [{', '.join(paths)}]\n" for name, paths in by_body.items())
+        + "rules:\n"
+    )
 
 
 def rule(rule_id: str, effect: str, rest: str = "", *, to: str = "USA, JPN", when: str = "true") -> str:
-    return f"- {{id: {rule_id}, effect: {effect}, to: [{to}], when: '{when}', reason: r{', ' + rest if rest else ''}}}\n"
+    return (
+        f"- {{id: {rule_id}, effect: {effect}, to: [{to}], when: '{when}', reason: r{', ' + rest if rest else ''}}}\n"
+    )
 
 
 @pytest.fixture
 def subject(maker: Any) -> Subject:
-    label = envelope_pb2.SecurityLabel(policy="KOR", classification=4, releasable_to=["JPN", "KOR", "USA"])
+    label = envelope_pb2.SecurityLabel(
+        policy="KOR", classification=envelope_pb2.CLASSIFICATION_SECRET, releasable_to=["JPN", "KOR", "USA"]
+    )
     return Subject(maker(1).content("track", density=1.0), label, envelope_pb2.PRECEDENCE_FLASH)
 
 
@@ -147,7 +155,9 @@ def test_a_decision_is_what_the_rules_say_one_by_one(makers: Makers, data: st.Da
                 assert not decision.released
                 continue
             for group, level in decision.levels.items():
-                given_ = [each.levels[group] for each in matched if each.effect is Effect.RELEASE and group in each.levels]
+                given_ = [
+                    each.levels[group] for each in matched if each.effect is Effect.RELEASE and group in each.levels
+                ]
                 caps = [each.levels[group] for each in matched if each.effect is Effect.LIMIT and group in each.levels]
                 assert level == min([max(given_, default=Level.WITHHELD), *caps])
 
@@ -173,7 +183,9 @@ def test_a_further_deny_or_limit_never_shows_more_and_a_release_never_less(maker
 
 @pytest.fixture(scope="session")
 def open_policy(groups: str) -> Policy:
-    return Policy.parse(groups + rule("R", "release", "give: {track: exact, header: exact}, caveats: [KNOWN]", to="self, USA"))
+    return Policy.parse(
+        groups + rule("R", "release", "give: {track: exact, header: exact}, caveats: [KNOWN]", to="self, USA")
+    )
 
 
 def with_label(subject: Subject, **changes: Any) -> Subject:
@@ -267,7 +279,11 @@ def test_what_is_no_decision_is_refused(text: str) -> None:
 def test_a_held_message_decided_again_only_gets_tighter(groups: str, subject: Subject) -> None:
     release = rule("R", "release", "give: {track: exact, header: exact}, delay_s: 5, caveats: [A]")
     first = decide(Policy.parse(groups + release), subject, "USA")
-    tighter = decide(Policy.parse(groups + release + rule("L", "limit", "cap: {track: 10km}, delay_s: 1, caveats: [B]")), subject, "USA")
+    tighter = decide(
+        Policy.parse(groups + release + rule("L", "limit", "cap: {track: 10km}, delay_s: 1, caveats: [B]")),
+        subject,
+        "USA",
+    )
     looser = decide(Policy.parse(groups + rule("R", "release", "give: {track: exact, header: exact}")), subject, "USA")
     nothing = decide(Policy.parse(groups + rule("D", "deny")), subject, "USA")
     both = combine(first, tighter)
@@ -278,7 +294,9 @@ def test_a_held_message_decided_again_only_gets_tighter(groups: str, subject: Su
         assert not combine(one, other).released
 
 
-def test_a_decision_is_remembered_and_the_memory_is_bounded(groups: str, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_is_remembered_and_the_memory_is_bounded(
+    groups: str, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("broker.limits.POLICY_DECISIONS_MAX", 1)
     decider = decider_of(Policy.parse(groups + rule("R", "release", "give: {track: exact}")))
     first = decider.decide(subject, "USA")

@@ -65,7 +65,7 @@ HEADS = {
     "a bad group name": ("  status:", "  Status!:", "not a name for a group"),
     "an unknown key": ("nation: KOR", "nation: KOR\nnaton: KOR", "unknown key 'naton'"),
     "a key missing": ("nation: KOR\n", "", "'nation' is missing"),
-    "rules that are no list": ("rules:\n", "rules: none\nx:\n", ""),
+    "rules that are no list": ("rules:\n", "rules: none\nrest:\n", "unknown key 'rest'"),
 }
 
 
@@ -130,8 +130,18 @@ def test_more_rules_than_anybody_can_read_are_refused(monkeypatch: pytest.Monkey
 
 
 def test_levels_have_a_name_by_place_by_time_and_by_both() -> None:
-    for name, level in (("10km", 2), ("10s", 2), ("10km/10s", 2), ("withheld", 0), ("50km", 1), ("1s", 3), ("exact", 4)):
-        text = HEAD + RULE.replace("effect: release", "effect: limit").replace("give: {status: exact}", f"cap: {{status: {name}}}")
+    for name, level in (
+        ("10km", 2),
+        ("10s", 2),
+        ("10km/10s", 2),
+        ("withheld", 0),
+        ("50km", 1),
+        ("1s", 3),
+        ("exact", 4),
+    ):
+        text = HEAD + RULE.replace("effect: release", "effect: limit").replace(
+            "give: {status: exact}", f"cap: {{status: {name}}}"
+        )
         assert Policy.parse(text).rules[0].levels["status"] == level
 
 

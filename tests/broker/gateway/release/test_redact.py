@@ -10,13 +10,13 @@ from broker.content import LEAVES, check_content, set_leaves
 from broker.gateway.release import Level, Policy, combine, decide, redact
 from broker.gateway.release.decision import Terms, released
 from broker.leaves import HEADER
-from vedette.v1 import content_pb2
 from vedette.v1.options_pb2 import Coarsening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.gateway.release import Decision
+    from vedette.v1 import content_pb2
 
 Makers = Any
 # Written by redaction from what is shown, where the origin's own stays withheld.
@@ -232,6 +232,14 @@ def test_a_coarse_direction_carries_its_spread_or_is_not_shown(maker: Any) -> No
     assert (view.azimuth_deg, view.azimuth_sigma_deg) == (95.0, 10.0)
     levels["launch.azimuth_sigma_deg"] = Level.WITHHELD
     assert not redact(content, decision_of(levels, "launch")).launch.HasField("azimuth_deg")
+
+
+def test_a_spread_that_was_missing_is_as_coarse_as_spreads_are_shown(maker: Any) -> None:
+    content = maker(1).content("launch", density=1.0)
+    content.launch.azimuth_deg = 93.0
+    content.launch.ClearField("azimuth_sigma_deg")
+    levels = dict.fromkeys(LEAVES, Level.CELL_10KM) | {"launch.azimuth_sigma_deg": Level.CELL_50KM}
+    assert redact(content, decision_of(levels, "launch")).launch.azimuth_sigma_deg == 45.0
 
 
 def test_a_place_without_room_for_a_cell_has_no_coarse_form(maker: Any) -> None:

@@ -1,0 +1,180 @@
+"""How an object moves on between two reports: while its motor burns, and while it falls.
+
+    burning   position, velocity and the motor's acceleration, which wanders (white jerk); nine terms
+    falling   position and velocity under gravity with J2, the Earth's rotation and nominal drag; six terms
+
+The covariance of the falling model goes along with the gradient of gravity; its white noise is what gravity with J2
+leaves out, and in the air the doubt about the drag.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from broker import geodesy
+
+if TYPE_CHECKING:
+    from broker.fusion.kalman import Matrix, State
+
+__all__ = ["burning_flow", "burning_moved", "burning_spread", "falling_flow", "falling_moved", "plus_white"]
+
+JERK_DENSITY: Final = 4.0  # m2/s5: about 2 m/s2 of change in a second
+COAST_DENSITY: Final = 1e-6  # m2/s3: what gravity with J2 leaves out
+DRAG_DOUBT: Final = 0.5  # of the drag: nobody knows the body's
+DRAG_DOUBT_S: Final = 10.0  # for so long it stays wrong in the same direction
+
+
+def burning_moved(state: State, step_s: float) -> State:
+    """Return the burning model's mean: gravity and the motor's push, taken at the middle of the step."""
+    x, y, z, u, v, w, a, b, c = state
+    half = 0.5 * step_s
+    gx, gy, gz = _without_air((x, y, z), (u, v, w))
+    middle = (x + half * u, y + half * v, z + half * w)
+    gx, gy, gz = _without_air(middle, (u + half * (gx + a), v + half * (gy + b), w + half * (gz + c)))
+    a_, b_, c_ = gx + a, gy + b, gz + c
+    bend = half * step_s
+    return (
+        x + step_s * u + bend * a_,
+        y + step_s * v + bend * b_,
+        z + step_s * w + bend * c_,
+        u + step_s * a_,
+        v + step_s * b_,
+        w + step_s * c_,
+        a,
+        b,
+        c,
+    )
+
+
+def _without_air(position: geodesy.Vector, velocity: geodesy.Vector) -> geodesy.Vector:
+    """Return gravity, Coriolis and centrifugal acceleration: drag is part of the motor's push."""
+    gx, gy, gz = geodesy.gravity(*position)
+    turn = geodesy.EARTH_RATE_RADPS
+    return (
+        gx + turn * (turn * position[0] + 2.0 * velocity[1]),
+        gy + turn * (turn * position[1] - 2.0 * velocity[0]),
+        gz,
+    )
+
+
+def burning_spread(noise: Matrix, step_s: float) -> Matrix:
+    """Return the burning model's covariance: three integrations and white jerk."""
+    half = 0.5 * step_s * step_s
+    moved = [
+        *(
+            [p + step_s * v + half * a for p, v, a in zip(noise[k], noise[k + 3], noise[k + 6], strict=True)]
+            for k in range(3)
+        ),
+        *([v + step_s * a for v, a in zip(noise[k + 3], noise[k + 6], strict=True)] for k in range(3)),
+        *(list(noise[k + 6]) for k in range(3)),
+    ]
+    rows = [
+        [
+            r[0] + step_s * r[3] + half * r[6],
+            r[1] + step_s * r[4] + half * r[7],
+            r[2] + step_s * r[5] + half * r[8],
+            r[3] + step_s * r[6],
+            r[4] + step_s * r[7],
+            r[5] + step_s * r[8],
+            r[6],
+            r[7],
+            r[8],
+        ]
+        for r in moved
+    ]
+    jerk = JERK_DENSITY * step_s
+    squared = step_s * step_s
+    for k in range(3):
+        rows[k][k] += jerk * squared * squared / 20.0
+        rows[k + 3][k + 3] += jerk * squared / 3.0
+        rows[k + 6][k + 6] += jerk
+        for row, column, term in (
+            (k, k + 3, jerk * squared * step_s / 8.0),
+            (k, k + 6, jerk * squared / 6.0),
+            (k + 3, k + 6, jerk * step_s / 2.0),
+        ):
+            rows[row][column] += term
+            rows[column][row] += term
+    return tuple([tuple(row) for row in rows])
+
+
+def burning_flow(step_s: float) -> Matrix:
+    """Return how the burning model's later state depends on its earlier one."""
+    half = 0.5 * step_s * step_s
+    rows = []
+    for k in range(9):
+        row = [0.0] * 9
+        row[k] = 1.0
+        if k + 3 < 9:  # noqa: PLR2004 - nine terms
+            row[k + 3] = step_s
+        if k + 6 < 9:  # noqa: PLR2004 - nine terms
+            row[k + 6] = half
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def falling_moved(state: State, step_s: float) -> State:
+    """Return the falling model's mean (Runge-Kutta of fourth order)."""
+    x, y, z, u, v, w = state
+    half = 0.5 * step_s
+    a1, b1, c1 = geodesy.ballistic_acceleration((x, y, z), (u, v, w))
+    u2, v2, w2 = u + half * a1, v + half * b1, w + half * c1
+    a2, b2, c2 = geodesy.ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2))
+    u3, v3, w3 = u + half * a2, v + half * b2, w + half * c2
+    a3, b3, c3 = geodesy.ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3))
+    u4, v4, w4 = u + step_s * a3, v + step_s * b3, w + step_s * c3
+    a4, b4, c4 = geodesy.ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4))
+    sixth = step_s / 6.0
+    return (
+        x + sixth * (u + 2.0 * (u2 + u3) + u4),
+        y + sixth * (v + 2.0 * (v2 + v3) + v4),
+        z + sixth * (w + 2.0 * (w2 + w3) + w4),
+        u + sixth * (a1 + 2.0 * (a2 + a3) + a4),
+        v + sixth * (b1 + 2.0 * (b2 + b3) + b4),
+        w + sixth * (c1 + 2.0 * (c2 + c3) + c4),
+    )
+
+
+def falling_flow(state: State, step_s: float) -> tuple[Matrix, float]:
+    """Return how the falling model's later state depends on its earlier one, and the density of its white noise."""
+    x, y, z, u, v, w = state
+    squared = x * x + y * y + z * z
+    pull = geodesy.GM_M3PS2 / (squared * math.sqrt(squared))
+    turn = geodesy.EARTH_RATE_RADPS
+    three = 3.0 * pull / squared
+    spin = turn * turn - pull
+    g_xx, g_yy, g_zz = three * x * x + spin, three * y * y + spin, three * z * z - pull
+    g_xy, g_xz, g_yz = three * x * y, three * x * z, three * y * z
+    speed = math.sqrt(u * u + v * v + w * w)
+    drag = geodesy.drag_per_speed((x, y, z), speed)
+    half, cube = 0.5 * step_s * step_s, step_s * step_s * step_s / 6.0
+    turned, slowed = 2.0 * turn, -drag
+    flow = (
+        (1.0 + half * g_xx, half * g_xy, half * g_xz,
+         step_s + half * slowed + cube * g_xx, half * turned + cube * g_xy, cube * g_xz),
+        (half * g_xy, 1.0 + half * g_yy, half * g_yz,
+         cube * g_xy - half * turned, step_s + half * slowed + cube * g_yy, cube * g_yz),
+        (half * g_xz, half * g_yz, 1.0 + half * g_zz,
+         cube * g_xz, cube * g_yz, step_s + half * slowed + cube * g_zz),
+        (step_s * g_xx, step_s * g_xy, step_s * g_xz,
+         1.0 + step_s * slowed + half * g_xx, step_s * turned + half * g_xy, half * g_xz),
+        (step_s * g_xy, step_s * g_yy, step_s * g_yz,
+         half * g_xy - step_s * turned, 1.0 + step_s * slowed + half * g_yy, half * g_yz),
+        (step_s * g_xz, step_s * g_yz, step_s * g_zz,
+         half * g_xz, half * g_yz, 1.0 + step_s * slowed + half * g_zz),
+    )  # fmt: skip
+    doubt = DRAG_DOUBT * drag * speed
+    return flow, COAST_DENSITY + doubt * doubt * DRAG_DOUBT_S
+
+
+def plus_white(noise: Matrix, density: float, step_s: float) -> Matrix:
+    """Add what white acceleration of that density does to six terms."""
+    rows = [list(row) for row in noise]
+    place, cross, speed = density * step_s * step_s * step_s / 3.0, density * step_s * step_s / 2.0, density * step_s
+    for k in range(3):
+        rows[k][k] += place
+        rows[k + 3][k + 3] += speed
+        rows[k][k + 3] += cross
+        rows[k + 3][k] += cross
+    return tuple([tuple(row) for row in rows])

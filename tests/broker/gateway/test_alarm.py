@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker import limits
+from broker.clock import timestamp
+from broker.gateway.alarm import OVER, AlarmBook, impact_is_past
+from vedette.v1 import content_pb2, national_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EVENT = b"e" * 16
+OTHER_EVENT = b"o" * 16
+RAISE, LOWER = national_pb2.ALARM_RAISE, national_pb2.ALARM_LOWER
+NOW_NS = 1_780_000_000 * limits.SECOND_NS
+
+
+def said(  # noqa: PLR0913 - what a message can say that matters here
+    name: str,
+    body: str = "track",
+    *,
+    event: bytes = EVENT,
+    origin: str = "KOR",
+    cancels: Iterable[str] = (),
+    corrects: Iterable[str] = (),
+) -> content_pb2.Content:
+    content = content_pb2.Content()
+    content.header.message_id = name.encode().ljust(16, b".")
+    content.header.origin = origin
+    for targets, relation in ((cancels, content_pb2.RELATION_CANCELS), (corrects, content_pb2.RELATION_CORRECTS)):
+        for target in targets:
+            content.header.references.add(message_id=target.encode().ljust(16, b"."), relation=relation)
+    if body:
+        getattr(content, body).event_id = event
+    return content
+
+
+def status(name: str, state: int, *, event: bytes = EVENT, origin: str = "KOR") -> content_pb2.Content:
+    content = said(name, "status", event=event, origin=origin)
+    content.status.state = content_pb2.EventState.ValueType(state)
+    return content
+
+
+def told(book: AlarmBook, *contents: content_pb2.Content) -> list[int]:
+    return [change.alarm for content in contents for change in book.fold(content)]
+
+
+@pytest.mark.parametrize("body", ["launch", "track", "impact"])
+def test_a_first_report_of_an_event_raises_its_alarm_once(body: str) -> None:
+    book = AlarmBook()
+    (change,) = book.fold(said("a", body))
+    assert (change.alarm, change.origin, change.event_id) == (RAISE, "KOR", EVENT)
+    assert told(book, said("b", "track"), said("c", "impact")) == []
+    assert [change.event_id for change in book.raised()] == [EVENT]
+
+
+@pytest.mark.parametrize("body", ["fused", "heartbeat", "notice", "canary"])
+def test_a_picture_a_heartbeat_a_notice_and_a_canary_wake_nobody(body: str) -> None:
+    content = content_pb2.Content()
+    content.header.origin = "HUB" if body == "fused" else "KOR"
+    getattr(content, body).SetInParent()
+    assert AlarmBook().fold(content) == []
+
+
+@pytest.mark.parametrize("state", sorted(OVER))
+def test_an_end_lowers_it_and_a_track_that_trails_behind_does_not_raise_it_again(state: int) -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), status("s", state), said("late"), said("later", "impact")) == [RAISE, LOWER]
+    assert book.raised() == []
+
+
+@pytest.mark.parametrize("state", sorted(set(content_pb2.EventState.values()) - OVER))
+def test_any_other_status_changes_nothing(state: int) -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), status("s", state)) == [RAISE]
+
+
+def test_a_lost_track_is_no_all_clear() -> None:
+    assert content_pb2.EVENT_STATE_TRACK_LOST not in OVER
+
+
+def test_it_stands_until_the_last_message_that_raised_it_is_cancelled() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("b"), said("x", "", cancels=["a"])) == [RAISE]
+    assert told(book, said("y", "", cancels=["b"])) == [LOWER]
+
+
+def test_one_message_that_cancels_the_reports_of_two_events_lowers_both() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("b", event=OTHER_EVENT), said("x", "", cancels=["a", "b"]))[2:] == [LOWER, LOWER]
+
+
+def test_an_event_that_was_cancelled_and_is_reported_again_wakes_again() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("x", "", cancels=["a"]), said("b"), said("a")) == [RAISE, LOWER, RAISE]
+
+
+def test_nobody_lowers_what_another_nation_raised() -> None:
+    book = AlarmBook()
+    changes = told(
+        book,
+        said("a"),
+        said("x", "", origin="USA", cancels=["a"]),
+        status("s", content_pb2.EVENT_STATE_NOT_A_LAUNCH, origin="USA"),
+    )
+    assert changes == [RAISE]
+
+
+def test_two_nations_reports_of_one_thing_are_two_alarms_and_each_stands_alone() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("b", origin="USA")) == [RAISE, RAISE]
+    assert told(book, status("s", content_pb2.EVENT_STATE_NOT_A_LAUNCH)) == [LOWER]
+    assert [change.origin for change in book.raised()] == ["USA"]
+    assert [change.origin for change in book.lowered()] == ["KOR"]
+
+
+def test_a_message_is_cancelled_together_with_its_corrections() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("b", corrects=["a"]), said("c", corrects=["b"])) == [RAISE]
+    assert told(book, said("x", "", cancels=["a"])) == [LOWER]
+
+
+def test_a_correction_that_is_cancelled_leaves_what_it_corrected() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("b", corrects=["a"]), said("x", "", cancels=["b"])) == [RAISE]
+
+
+def test_what_was_cancelled_before_it_came_wakes_nobody() -> None:
+    assert told(AlarmBook(), said("x", "", cancels=["a"]), said("a")) == []
+
+
+def test_a_correction_of_what_was_cancelled_wakes_nobody() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("x", "", cancels=["a"]), said("b", corrects=["a"])) == [RAISE, LOWER]
+
+
+def test_what_was_over_before_it_came_wakes_nobody_and_nothing_is_lowered() -> None:
+    book = AlarmBook()
+    assert told(book, status("s", content_pb2.EVENT_STATE_NOT_A_LAUNCH), said("a")) == []
+    assert (book.raised(), book.lowered()) == ([], [])
+
+
+def test_nobody_keeps_an_alarm_up_by_using_another_nations_id() -> None:
+    book = AlarmBook()
+    assert told(book, said("a"), said("a", origin="USA", event=OTHER_EVENT)) == [RAISE, RAISE]
+    assert told(book, said("x", "", cancels=["a"])) == [LOWER]
+    assert [change.origin for change in book.raised()] == ["USA"]
+
+
+def test_a_flood_of_reports_of_one_event_takes_no_more_room() -> None:
+    book = AlarmBook()
+    for number in range(limits.REPORTS_PER_OBJECT_MAX + 5):
+        book.fold(said(f"m{number}"))
+    for number in range(limits.ALARM_CANCELLED_MAX + 5):
+        book.fold(said("x", "", cancels=[f"n{number}"]))
+    assert (len(book._event_of), len(book._cancelled)) == (limits.REPORTS_PER_OBJECT_MAX, limits.ALARM_CANCELLED_MAX)
+    assert len(book.raised()) == 1
+
+
+def test_an_impact_that_is_surely_past_raises_nothing_and_in_doubt_it_does() -> None:
+    assert AlarmBook().fold(said("a", "impact"), impact_is_past=True) == []
+    assert len(AlarmBook().fold(said("a", "impact"), impact_is_past=False)) == 1
+
+
+def test_lateness_lowers_nothing() -> None:
+    book = AlarmBook()
+    book.fold(said("a"))
+    assert book.fold(said("b", "impact"), impact_is_past=True) == []
+    assert len(book.raised()) == 1
+
+
+def test_past_means_later_than_the_latest_time_the_clocks_error_and_a_minute() -> None:
+    content = said("a", "impact")
+    assert not impact_is_past(content, now_ns=NOW_NS, clock_error_ns=0), "no time, no knowledge"
+    content.impact.time.latest.CopyFrom(timestamp(NOW_NS - 62 * limits.SECOND_NS))
+    assert impact_is_past(content, now_ns=NOW_NS, clock_error_ns=limits.SECOND_NS)
+    assert not impact_is_past(content, now_ns=NOW_NS, clock_error_ns=3 * limits.SECOND_NS)
+    assert not impact_is_past(said("t", "track"), now_ns=NOW_NS, clock_error_ns=0)
+
+
+def test_a_flood_of_events_takes_no_more_room_and_the_newest_still_wakes() -> None:
+    book = AlarmBook()
+    for number in range(limits.EVENTS_MAX + 10):
+        assert told(book, said(f"m{number}", event=number.to_bytes(16, "big"))) == [RAISE]
+    assert len(book.raised()) == limits.EVENTS_MAX
+    assert book.fold(said("x", "", cancels=["m0"])) == [], "of what gave way nothing is kept"
+
+
+messages = st.lists(
+    st.one_of(
+        st.tuples(st.just("report"), st.sampled_from("abc"), st.sampled_from([EVENT, OTHER_EVENT])),
+        st.tuples(st.just("cancel"), st.sampled_from("abc"), st.just(b"")),
+        st.tuples(st.just("over"), st.just(""), st.sampled_from([EVENT, OTHER_EVENT])),
+    ),
+    max_size=12,
+)
+
+
+@given(messages)
+def test_the_changes_told_are_those_of_what_stands(steps: list[tuple[str, str, bytes]]) -> None:
+    """Whoever takes the changes one after the other holds what the book holds."""
+    book = AlarmBook()
+    standing: set[bytes] = set()
+    for number, (what, name, event) in enumerate(steps):
+        match what:
+            case "report":
+                changes = book.fold(said(name + event[:1].decode(), event=event))
+            case "cancel":
+                changes = book.fold(said(f"x{number}", "", cancels=[name + "e", name + "o"]))
+            case _:
+                changes = book.fold(status(f"s{number}", content_pb2.EVENT_STATE_ALL_CLEAR, event=event))
+        for change in changes:
+            assert (change.event_id in standing) == (change.alarm == LOWER)
+            standing ^= {change.event_id}
+    assert {change.event_id for change in book.raised()} == standing

@@ -1,0 +1,481 @@
+"""Step 2 over messages that speak of each other: what each recipient is owed, and what it must never notice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.audit import AuditTrail
+from broker.clock import ManualClock, nanoseconds, timestamp
+from broker.limits import SECOND_NS
+from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from broker.gateway.release import Policy
+    from certs.issue import Authority
+    from tests.broker.gateway.conftest import Origin, Sent
+
+NOW_NS = 1_780_000_000 * SECOND_NS
+CANCELS, CORRECTS = content_pb2.RELATION_CANCELS, content_pb2.RELATION_CORRECTS
+
+# JPN sees tracks ten seconds late and statuses at once; the USA sees both at once, unless a caveat denies it.
+RULES = """
+- id: LATE
+  effect: release
+  to: [JPN]
+  when: 'body == "track"'
+  give: {when_observed: exact, track_time: exact, track_place: exact, motion: exact, flight: exact}
+  delay_s: 10
+  reason: r
+- id: AT-ONCE
+  effect: release
+  to: [USA]
+  when: 'body == "track"'
+  give: {when_observed: exact, track_time: exact, track_place: exact, motion: exact, flight: exact}
+  reason: r
+- {id: STATUS, effect: release, to: [USA, JPN], when: 'body == "status"', give: {status: exact}, reason: r}
+- {id: OURS, effect: deny, to: [self, USA, JPN], when: '"KOR-ONLY" in label.caveats', reason: r}
+"""
+
+
+@pytest.fixture(scope="session")
+def rules(policy_of: Callable[[str], Policy]) -> Policy:
+    return policy_of(RULES)
+
+
+@pytest.fixture
+async def kor(origin: Callable[..., Origin], rules: Policy) -> Origin:
+    return await origin(rules).start()
+
+
+@pytest.fixture(scope="session")
+def base(reports: ModuleType) -> content_pb2.Exercise:
+    """One exercise for all: its time is the wall's."""
+    made: content_pb2.Exercise = reports.exercise("test-1")
+    made.wall_zero.CopyFrom(timestamp(NOW_NS - 60 * SECOND_NS))
+    made.exercise_zero.CopyFrom(made.wall_zero)
+    return made
+
+
+@pytest.fixture(scope="session")
+def track(reports: ModuleType, base: content_pb2.Exercise) -> Callable[..., content_pb2.Content]:
+    def make(local: str, *, lat_deg: float = 40.0, corrects: str = "", at_ns: int = NOW_NS) -> content_pb2.Content:
+        made: content_pb2.Content = reports.track(local.encode(), b"e-1", base=base, lat_deg=lat_deg, at_ns=at_ns)
+        if corrects:
+            made.header.references.add(message_id=corrects.encode(), relation=CORRECTS)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cancel(reports: ModuleType, base: content_pb2.Exercise) -> Callable[..., content_pb2.Content]:
+    def make(local: str, *targets: str) -> content_pb2.Content:
+        made: content_pb2.Content = reports.cancel(local.encode(), targets[0].encode(), base=base)
+        for target in targets[1:]:
+            made.header.references.add(message_id=target.encode(), relation=CANCELS)
+        return made
+
+    return make
+
+
+Make = "Callable[..., content_pb2.Content]"
+
+
+def lat_of(item: Sent) -> int:
+    """Which of the test's places it shows, told by its height above the equator."""
+    return round(item.content.track.state.position_m[2] / 1000)
+
+
+def relations(item: Sent) -> list[tuple[int, bytes]]:
+    return [(reference.relation, reference.message_id) for reference in item.content.header.references]
+
+
+# -- delays ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_delayed_message_goes_when_it_is_due_and_under_a_number_given_then(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    assert (len(await kor.outbox("USA")), len(await kor.outbox("JPN"))) == (1, 0)
+    await kor.wait(9.9)
+    assert await kor.outbox("JPN") == []
+    await kor.wait(0.1)
+    (sent,) = await kor.outbox("JPN")
+    assert sent.header.sequence == 1
+    assert nanoseconds(sent.header.released_at) == NOW_NS + 10 * SECOND_NS
+
+
+async def test_a_held_message_survives_a_restart(kor: Origin, track: Make, reports: ModuleType) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.restart()
+    await kor.wait(10)
+    assert len(await kor.outbox("JPN")) == 1
+
+
+async def test_a_held_message_is_decided_again_and_only_gets_tighter(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b"), reports.label())
+    without_motion = RULES.replace("motion: exact, ", "").replace("delay_s: 10", "delay_s: 0")
+    kor.pipeline.policy.current = policy_of(without_motion)
+    await kor.wait(10)
+    for sent in await kor.outbox("JPN"):
+        assert not sent.content.track.state.velocity_mps
+    kor.pipeline.policy.current = policy_of(RULES.replace("delay_s: 10", "delay_s: 0"))
+    await kor.report(track("c"), reports.label())
+    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    await kor.report(track("d"), reports.label())
+    assert len(await kor.outbox("JPN")) == 3
+
+
+async def test_a_policy_that_denies_meanwhile_keeps_a_held_message_back(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    await kor.wait(10)
+    assert (await kor.outbox("JPN"), len(kor.pipeline.held)) == ([], 0)
+
+
+# -- corrections -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_correction_of_a_sent_message_names_it_by_the_recipients_own_id(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    first, second = await kor.outbox("USA")
+    assert relations(second) == [(CORRECTS, first.header.message_id)]
+    assert lat_of(first) != lat_of(second)
+
+
+async def test_a_correction_of_a_held_message_replaces_it_and_goes_no_earlier(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.wait(4)
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    await kor.wait(9)
+    assert await kor.outbox("JPN") == [], "the later of the two times"
+    await kor.wait(1)
+    (sent,) = await kor.outbox("JPN")
+    assert relations(sent) == [], "what was never sent is never spoken of"
+    assert sent.header.sequence == 1
+    assert lat_of(sent) == lat_of((await kor.outbox("USA"))[-1])
+
+
+async def test_a_correction_that_changes_nothing_for_a_recipient_is_not_owed_to_it(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    changed = track("b", corrects="a")
+    changed.track.source.name = "aegis-9"  # shown to nobody
+    await kor.report(changed, reports.label())
+    assert len(await kor.outbox("USA")) == 1
+
+
+async def test_a_correction_of_which_a_recipient_may_see_nothing_goes_as_a_bare_cancel(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label(caveats=("KOR-ONLY",)))
+    first, second = await kor.outbox("USA")
+    assert relations(second) == [(CANCELS, first.header.message_id)]
+    assert second.content.WhichOneof("body") is None
+
+
+async def test_a_correction_of_what_a_recipient_never_had_is_new_to_it(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label(caveats=("KOR-ONLY",)))
+    await kor.report(track("b", corrects="a"), reports.label())
+    (sent,) = await kor.outbox("USA")
+    assert relations(sent) == []
+
+
+async def test_a_second_correction_of_one_message_replaces_the_first(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a", lat_deg=40.0), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    await kor.report(track("c", lat_deg=40.0, corrects="a"), reports.label())
+    first, second, third = await kor.outbox("USA")
+    assert relations(third) == [(CORRECTS, second.header.message_id)], "back to the first value, and it must hear of it"
+    assert lat_of(third) == lat_of(first)
+
+
+async def test_two_corrections_of_what_a_recipient_never_had_are_one_thing_to_it(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label(caveats=("KOR-ONLY",)))
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    await kor.report(track("c", lat_deg=42.0, corrects="a"), reports.label())
+    second, third = await kor.outbox("USA")
+    assert relations(third) == [(CORRECTS, second.header.message_id)]
+
+
+async def test_a_correction_of_what_was_cancelled_is_told_to_nobody(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(cancel("x", "a"), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    assert len(await kor.outbox("USA")) == 2
+    await kor.wait(10)
+    assert await kor.outbox("JPN") == []
+
+
+# -- cancellations -----------------------------------------------------------------------------------------------------
+
+
+async def test_cancelling_a_held_message_drops_both(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(cancel("x", "a"), reports.label())
+    await kor.wait(10)
+    assert await kor.outbox("JPN") == []
+    first, second = await kor.outbox("USA")
+    assert relations(second) == [(CANCELS, first.header.message_id)]
+
+
+async def test_a_cancellation_is_owed_to_everyone_who_got_any_version_also_if_policy_now_denies(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label(caveats=("KOR-ONLY",)))
+    await kor.report(track("b", corrects="a"), reports.label())
+    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    await kor.report(cancel("x", "a"), reports.label())
+    first, second = await kor.outbox("USA")
+    assert relations(second) == [(CANCELS, first.header.message_id)]
+    assert second.header.label.releasable_to == ["USA"]
+
+
+async def test_a_cancellation_goes_at_once_to_whom_the_message_came_late(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.wait(10)
+    await kor.report(cancel("x", "a"), reports.label())
+    first, second = await kor.outbox("JPN")
+    assert relations(second) == [(CANCELS, first.header.message_id)]
+
+
+async def test_all_that_one_cancellation_names_is_taken_back(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    for name in "abc":
+        await kor.report(track(name), reports.label(caveats=("KOR-ONLY",) if name == "b" else ()))
+    await kor.report(cancel("x", "a", "b", "c"), reports.label())
+    first, third, last = await kor.outbox("USA")
+    assert relations(last) == [(CANCELS, first.header.message_id), (CANCELS, third.header.message_id)]
+    await kor.wait(10)
+    assert await kor.outbox("JPN") == []
+
+
+async def test_a_cancellation_that_comes_before_its_target_waits_for_it(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(cancel("x", "a"), reports.label())
+    await kor.restart()
+    await kor.report(track("a"), reports.label())
+    await kor.wait(10)
+    assert await kor.outbox() == []
+
+
+async def test_not_a_launch_takes_back_all_of_the_event_from_everyone_who_got_anything(
+    kor: Origin, track: Make, reports: ModuleType, base: content_pb2.Exercise, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.wait(10)
+    await kor.report(track("b"), reports.label())  # held for JPN
+    only_tracks = RULES.replace('body == "status"', "false")
+    kor.pipeline.policy.current = policy_of(only_tracks)
+    taken_back = reports.status(b"s", b"e-1", content_pb2.EVENT_STATE_NOT_A_LAUNCH, base=base)
+    taken_back.status.reason = content_pb2.STATUS_REASON_OPERATOR_ERROR
+    await kor.report(taken_back, reports.label())
+    await kor.report(track("late"), reports.label())
+    await kor.wait(30)
+    for recipient, tracks in (("JPN", 1), ("USA", 2)):
+        sent = await kor.outbox(recipient)
+        assert [item.content.WhichOneof("body") for item in sent] == ["track"] * tracks + ["status"]
+        bare = sent[-1].content.status
+        assert bare.event_id == sent[0].content.track.event_id
+        assert (bare.state, bare.reason) == (content_pb2.EVENT_STATE_NOT_A_LAUNCH, 0)
+    assert await kor.outbox("KOR") == [], "who never got anything of it hears nothing"
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_object_is_shown_no_more_often_than_policy_says(
+    origin: Callable[..., Origin], policy_of: Callable[[str], Policy], track: Make, reports: ModuleType
+) -> None:
+    rules = RULES.replace("delay_s: 10", "minimum_interval_s: 10")
+    kor = await origin(policy_of(rules)).start()
+    for second in range(0, 31, 3):
+        content = track(f"t{second}", at_ns=NOW_NS + second * SECOND_NS)
+        if second == 12:
+            await kor.restart()
+        await kor.report(content, reports.label())
+    shown = [nanoseconds(item.content.track.state.valid_at) for item in await kor.outbox("JPN")]
+    assert [(at_ns - NOW_NS) // SECOND_NS for at_ns in shown] == [0, 12, 24]
+    assert len(await kor.outbox("USA")) == 11
+
+
+async def test_references_and_lineage_name_only_what_the_recipient_holds(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b"), reports.label(caveats=("KOR-ONLY",)))
+    derived = track("c")
+    derived.header.lineage.kind = content_pb2.LINEAGE_KIND_COMPLETE
+    derived.header.lineage.message_ids.extend([b"a", b"b"])
+    for target in (b"a", b"b"):
+        derived.header.references.add(message_id=target, relation=content_pb2.RELATION_DERIVED_FROM)
+    derived.header.references.add(message_id=b"a", relation=content_pb2.RELATION_SAME_EVENT_AS)
+    await kor.report(derived, reports.label())
+    first, last = await kor.outbox("USA")
+    assert relations(last) == [(content_pb2.RELATION_DERIVED_FROM, first.header.message_id)]
+    lineage = last.content.header.lineage
+    assert (lineage.kind, list(lineage.message_ids)) == (
+        content_pb2.LINEAGE_KIND_PARTIAL,
+        [first.header.message_id],
+    )
+
+
+async def test_the_label_names_the_recipient_and_to_whom_it_may_pass_this_on_and_never_the_whole_list(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    kor.pipeline.discloser.may_pass_on = lambda origin, _recipient: origin == "JPN"
+    await kor.report(track("a"), reports.label(to=("JPN", "KOR", "USA")))
+    await kor.wait(10)
+    ((usa,), (jpn,)) = await kor.outbox("USA"), await kor.outbox("JPN")
+    assert list(usa.header.label.releasable_to) == ["USA"]
+    assert list(jpn.header.label.releasable_to) == ["JPN", "USA"]
+
+
+async def test_what_the_originator_controls_is_passed_on_by_nobody(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    label = reports.label()
+    label.originator_controlled = True
+    await kor.report(track("a"), label)
+    (usa,) = await kor.outbox("USA")
+    assert (list(usa.header.label.releasable_to), usa.header.label.originator_controlled) == (["USA"], True)
+
+
+async def test_who_is_not_on_the_label_gets_nothing(kor: Origin, track: Make, reports: ModuleType) -> None:
+    await kor.report(track("a"), reports.label(to=("KOR", "USA")))
+    await kor.wait(10)
+    assert (len(await kor.outbox("USA")), await kor.outbox("JPN")) == (1, [])
+
+
+async def test_a_fault_in_disclosing_to_one_is_a_denial_for_it_and_nobody_else(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    of = kor.pipeline.ledger.ids
+
+    class Broken(type(of)):  # type: ignore[misc]
+        def of(self, *args: Any, recipient: str, **options: Any) -> bytes:
+            if recipient == "USA":
+                raise ValueError("poison")
+            found: bytes = super().of(*args, recipient=recipient, **options)
+            return found
+
+    kor.pipeline.ledger.ids = Broken(of.secret)
+    assert await kor.report(track("a"), reports.label())
+    await kor.wait(10)
+    assert (await kor.outbox("USA"), len(await kor.outbox("JPN"))) == ([], 1)
+
+
+# -- non-interference --------------------------------------------------------------------------------------------------
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("track"), st.integers(0, 3), st.booleans()),
+        st.tuples(st.just("correct"), st.integers(0, 9), st.booleans()),
+        st.tuples(st.just("cancel"), st.integers(0, 9), st.just(False)),
+        st.tuples(st.just("wait"), st.integers(1, 12), st.just(False)),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+@pytest.fixture(scope="module")
+def trail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditTrail]:
+    made = AuditTrail.open(tmp_path_factory.mktemp("audit") / "audit.jsonl", ManualClock(NOW_NS))
+    yield made
+    asyncio.run(made.close())
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=steps, noise=st.integers(1, 1000))
+def test_what_is_not_released_to_a_nation_changes_no_byte_of_what_it_gets(
+    steps: list[tuple[str, int, bool]],
+    noise: int,
+    world: Authority,
+    trail: AuditTrail,
+    rules: Policy,
+    track: Make,
+    cancel: Make,
+    reports: ModuleType,
+) -> None:
+    """The same day twice. In one, KOR also has secret tracks, corrects and cancels them, and its sensors differ."""
+    from tests.broker.gateway.conftest import Origin  # noqa: PLC0415 - the module has another name under pytest
+
+    async def day(*, with_secrets: bool) -> list[bytes]:
+        kor = await Origin(world, trail, rules).start()
+        names: list[str] = []
+        for number, (what, value, is_secret) in enumerate(steps):
+            if what == "wait":
+                await kor.wait(value)
+                continue
+            if is_secret and not with_secrets:
+                continue  # nobody is to notice the difference
+            label = reports.label(caveats=("KOR-ONLY",) if is_secret else ())
+            name, target = f"m{number}", names[value % len(names)] if names else "none"
+            if what == "cancel":
+                content = cancel(name, target)
+            else:
+                content = track(name, lat_deg=40.0 + value, corrects="" if what == "track" else target)
+                if with_secrets:
+                    content.track.source.name = f"aegis-{noise}"
+                    content.track.source.kind = measures_pb2.SENSOR_KIND_SEA_RADAR
+                if not is_secret:
+                    names.append(name)
+            if is_secret:
+                content.header.ClearField("references")
+                content.track.event_id = b"secret"
+            await kor.report(content, label)
+            if with_secrets:
+                await kor.report(track(f"extra-{number}", lat_deg=10.0 + noise / 1000), reports.label(to=("KOR",)))
+        await kor.wait(20)
+        return [item.data for item in await kor.outbox() if item.header.recipient != "KOR"]
+
+    assert asyncio.run(day(with_secrets=True)) == asyncio.run(day(with_secrets=False))
+
+
+async def test_the_hubs_share_for_the_own_picture_is_a_release_like_any_other(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    assert await kor.outbox("KOR") == []
+    own = "- {id: S, effect: release, to: [self], when: 'body == \"track\"', give: {track_time: exact, track_place: exact}, reason: r}"
+    kor.pipeline.policy.current = policy_of(RULES + own)
+    await kor.report(track("b"), reports.label(to=("JPN",)))
+    (sent,) = await kor.outbox("KOR")
+    assert sent.header.label.releasable_to == ["KOR"]
+    assert envelope_pb2.PRECEDENCE_IMMEDIATE == sent.header.precedence

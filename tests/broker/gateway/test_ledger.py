@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.envelope import identity
+from broker.gateway.ids import Ids, Kind, Scope
+from broker.gateway.ledger import CHAIN_MAX, INTAKE, OUTBOX, PREFIX, Ledger
+from broker.store import NewRecord
+from broker.store.memory import open_memory
+from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
+
+if TYPE_CHECKING:
+    from broker.store import Store
+
+IDS = Ids(bytes(32))
+SCOPE = Scope(content_pb2.MODE_EXERCISE, "ex-1", "aegis-1", "s")
+
+
+@pytest.fixture
+async def store() -> Store:
+    return await open_memory()
+
+
+async def ledger_of(store: Store) -> Ledger:
+    return Ledger(store, "KOR", IDS, await store.state(PREFIX))
+
+
+async def durable(store: Store, ledger: Ledger) -> None:
+    await store.append([], state=ledger.pending_state())
+    ledger.keep()
+
+
+def sealed_content(local: bytes, recipient: str) -> content_pb2.Content:
+    content = content_pb2.Content()
+    content.header.message_id = IDS.of(Kind.MESSAGE, SCOPE, recipient=recipient, local=local)
+    content.header.mode = SCOPE.mode  # type: ignore[assignment]
+    content.launch.event_id = b"e" * 16
+    return content
+
+
+async def test_small_values_stand_once_the_batch_is_durable_and_after_a_restart(store: Store) -> None:
+    ledger = await ledger_of(store)
+    ledger.note_event("JPN", b"event")
+    ledger.note_shown("JPN", b"object", 5)
+    ledger.note_taken_back(b"key")
+    assert ledger.knows_event("JPN", b"event"), "the rest of the batch sees it"
+    await durable(store, ledger)
+    again = await ledger_of(store)
+    assert again.knows_event("JPN", b"event")
+    assert not again.knows_event("USA", b"event")
+    assert again.shown_at_ns("JPN", b"object") == 5
+    assert again.is_taken_back(b"key")
+    assert not again.is_taken_back(b"other")
+
+
+async def test_a_batch_that_was_not_stored_leaves_no_memory(store: Store) -> None:
+    ledger = await ledger_of(store)
+    ledger.note_event("JPN", b"event")
+    ledger.note_taken_back(b"key")
+    ledger.note_correction(of=b"a" * 32, by=b"b" * 32)
+    ledger.note_intake(b"i", journal_pb2.IntakeRecord(system="aegis-1"))
+    ledger.note_sealed("JPN", sealed_content(b"m", "JPN"))
+    ledger.drop()
+    assert not ledger.knows_event("JPN", b"event")
+    assert not ledger.is_taken_back(b"key")
+    assert ledger.corrections_of(b"a" * 32) == []
+    assert await ledger.intake(b"i") is None
+    assert await ledger.sealed("JPN", SCOPE, b"m") is None
+    assert ledger.pending_state() == {}
+
+
+async def test_corrections_of_corrections_are_found_and_a_circle_ends(store: Store) -> None:
+    ledger = await ledger_of(store)
+    a, b, c, d = (name * 32 for name in (b"a", b"b", b"c", b"d"))
+    ledger.note_correction(of=a, by=b)
+    ledger.note_correction(of=b, by=c)
+    await durable(store, ledger)
+    ledger.note_correction(of=a, by=d)
+    assert ledger.corrections_of(a) == [b, d, c]
+    ledger.note_correction(of=c, by=a)
+    assert len(ledger.corrections_of(a)) <= CHAIN_MAX + 1
+
+
+async def test_what_was_sealed_to_a_recipient_is_found_in_the_batch_and_in_the_outbox(store: Store) -> None:
+    ledger = await ledger_of(store)
+    content = sealed_content(b"m", "JPN")
+    ledger.note_sealed("JPN", content)
+    assert await ledger.sealed("JPN", SCOPE, b"m") == content
+    ledger.keep()
+    key = identity("KOR", "JPN", SCOPE.mode, content.header.message_id)
+    envelope = envelope_pb2.Envelope(body=content.SerializeToString())
+    await store.append([NewRecord(OUTBOX, key, bytes(32), envelope.SerializeToString())])
+    again = await ledger_of(store)
+    assert await again.sealed("JPN", SCOPE, b"m") == content
+    assert await again.sealed("USA", SCOPE, b"m") is None
+    assert await again.sealed("JPN", SCOPE, b"other") is None
+
+
+async def test_a_report_is_found_in_the_batch_and_in_the_store(store: Store) -> None:
+    ledger = await ledger_of(store)
+    record = journal_pb2.IntakeRecord(system="aegis-1")
+    ledger.note_intake(b"i", record)
+    assert await ledger.intake(b"i") == record
+    ledger.keep()
+    assert await ledger.intake(b"i") is None, "what is durable is read from the store"
+    await store.append([NewRecord(INTAKE, b"i", bytes(32), record.SerializeToString())])
+    assert await ledger.intake(b"i") == record

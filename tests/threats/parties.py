@@ -1,0 +1,293 @@
+"""Those who act in these tests: nations with real keys, gateways that run in this process, and a hub that lies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+import urllib.request
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from broker import limits
+from broker.client import Client
+from broker.clock import timestamp
+from broker.gateway import server
+from broker.gateway.settings import GatewaySettings
+from broker.hub.server import Hub, serving
+from broker.hub.settings import HubSettings
+from broker.settings import read_settings
+from certs import tls
+from certs.keyring import Keyring
+from tests.broker.hub.conftest import Line, Speaker, open_line
+from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
+from vedette.v1.exchange_pb2_grpc import ExchangeServicer, ExchangeStub, add_ExchangeServicer_to_server
+
+import grpc.aio  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from broker.demo.world import World
+    from broker.store import Store
+    from vedette.v1.national_pb2 import WatchResponse
+
+WAIT_S = 10.0
+LOOK_S = 0.01
+TEST = content_pb2.MODE_TEST
+FLASH = envelope_pb2.PRECEDENCE_FLASH
+
+
+@dataclass
+class Gateway:
+    """A nation's gateway, in this process, with real files, TLS and store."""
+
+    world: World
+    nation: str
+    task: asyncio.Task[None]
+
+    def watching(self, mode: str = "test") -> AbstractAsyncContextManager[Client]:
+        return Client.open(self.world.address(self.nation), self.world.watch(self.nation, mode))
+
+    def reporting(self, mode: str = "test") -> AbstractAsyncContextManager[Client]:
+        return Client.open(self.world.address(self.nation), self.world.system(self.nation, "operator", mode))
+
+    def audited(self, event: str) -> list[dict[str, Any]]:
+        """Return the fields of the audit trail's entries of one kind."""
+        lines = (self.world.folder / self.nation.lower() / "data" / "audit.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return [entry["fields"] for entry in entries if entry["event"] == event]
+
+    async def audits(self, event: str, **wanted: str) -> dict[str, Any]:
+        """Wait for an entry of the audit trail."""
+
+        def found() -> list[dict[str, Any]]:
+            return [fields for fields in self.audited(event) if wanted.items() <= fields.items()]
+
+        await until(lambda: bool(found()), f"{event} {wanted} in the audit trail")
+        return found()[0]
+
+    async def metric(self, sample: str) -> float:
+        """Return the value of a metric's sample, written as on the page."""
+        url = f"http://127.0.0.1:{self.world.metrics_ports[self.nation]}/metrics"
+
+        def read() -> str:
+            with urllib.request.urlopen(url, timeout=WAIT_S) as response:
+                return str(response.read().decode())
+
+        page = await asyncio.to_thread(read)
+        return next((float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(sample)), 0.0)
+
+    async def sent(self, hub: LyingHub) -> None:
+        """Wait until something went up."""
+        await until(lambda: bool(hub.submitted), f"{self.nation} sends something")
+
+    async def has_watchers(self) -> None:
+        deadline_s = time.monotonic() + WAIT_S
+        while await self.metric("vedette_watchers") == 0.0:
+            assert time.monotonic() < deadline_s, "nobody watches"
+
+    async def refused(self, reason: str) -> float:
+        """Return how often step 8 refused for a reason."""
+        return await self.metric(f'vedette_refusals_total{{origin="HUB",reason="{reason}",step="8-unseal"}}')
+
+
+async def until(done: Callable[[], bool], what: str, *, wait_s: float = WAIT_S) -> None:
+    """Wait for something that comes by itself."""
+    deadline_s = time.monotonic() + wait_s
+    while not done():
+        assert time.monotonic() < deadline_s, f"not within {wait_s} s: {what}"
+        await asyncio.sleep(LOOK_S)
+
+
+@asynccontextmanager
+async def gateway(world: World, nation: str) -> AsyncIterator[Gateway]:
+    """Run a nation's gateway until the block ends. It must still be running by then."""
+    settings = read_settings(world.folder / nation.lower() / "gateway.toml", GatewaySettings)
+    task = asyncio.create_task(server.run(settings))
+    try:
+        await until(lambda: task.done() or listens(world.gateways[nation].port), f"{nation}'s gateway listens")
+        yield Gateway(world, nation, task)
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def listens(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        return bool(probe.connect_ex(("127.0.0.1", port)) == 0)
+
+
+@dataclass
+class HonestHub:
+    """A real hub in this process, and the ways to it."""
+
+    hub: Hub
+    world: World
+
+    @asynccontextmanager
+    async def unlimited(self, code: str, options: list[tuple[str, int]]) -> AsyncIterator[Line]:
+        """Give a line of a member that keeps to no limit of ours."""
+        home = self.world.authority.home(code)
+        pair = tls.read_pair(home / "gateway.pem", home / "gateway.key")
+        credentials = tls.channel_credentials(*pair, (self.world.authority.home("HUB") / "root.pem").read_bytes())
+        async with grpc.aio.secure_channel(self.hub.address, credentials, options=options) as channel:
+            yield Line(code, ExchangeStub(channel), channel)
+
+    def line(self, code: str, *, role: str = "gateway") -> AbstractAsyncContextManager[Line]:
+        return open_line(self.hub.address, self.world.authority, code, role=role)
+
+
+@asynccontextmanager
+async def honest_hub(world: World, *, store: Store | None = None) -> AsyncIterator[HonestHub]:
+    settings = read_settings(world.folder / "hub" / "hub.toml", HubSettings, {"metrics_listen": ""})
+    async with serving(settings, store=store) as hub:
+        yield HonestHub(hub, world)
+
+
+@dataclass
+class LyingHub(ExchangeServicer):
+    """Whoever holds the hub's certificate: hands a recipient what the test likes, and acknowledges everything."""
+
+    heads: list[exchange_pb2.StreamHead] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)  # what it gives back as an origin's own
+    behind: int = 0
+    submitted: list[bytes] = field(default_factory=list)
+    calls: int = 0
+    _outbox: asyncio.Queue[exchange_pb2.FollowResponse] = field(default_factory=asyncio.Queue)
+    _delivered: bytes = b""
+    _position: int = 0
+
+    async def Submit(self, request_iterator: Any, context: Any) -> AsyncIterator[exchange_pb2.SubmitResponse]:  # noqa: ARG002, N802
+        count = 0
+        async for request in request_iterator:
+            if request.HasField("hello"):
+                welcome = exchange_pb2.SubmitWelcome(schema_version=1, heads=self.heads, credits=limits.CREDITS)
+                yield exchange_pb2.SubmitResponse(welcome=welcome)
+            response = exchange_pb2.SubmitResponse(credits=len(request.envelopes))
+            for envelope in request.envelopes:
+                count += 1
+                self.submitted.append(envelope)
+                response.receipts.add(number=count, outcome=exchange_pb2.SUBMIT_OUTCOME_STORED)
+            if response.receipts:
+                yield response
+
+    async def Follow(self, request_iterator: Any, context: Any) -> AsyncIterator[exchange_pb2.FollowResponse]:  # noqa: ARG002, N802
+        self.calls += 1
+        reading = asyncio.create_task(self._read(request_iterator))
+        head = (self._position + self.behind).to_bytes(8, "big")
+        welcome = exchange_pb2.FollowWelcome(schema_version=1, head=head, behind=self.behind)
+        try:
+            yield exchange_pb2.FollowResponse(welcome=welcome)
+            while True:
+                yield await self._outbox.get()
+        finally:
+            reading.cancel()
+
+    async def ReadBack(self, request: Any, context: Any) -> AsyncIterator[exchange_pb2.ReadBackResponse]:  # noqa: ARG002, N802
+        yield exchange_pb2.ReadBackResponse(envelopes=self.kept)
+
+    async def _read(self, requests: AsyncIterator[exchange_pb2.FollowRequest]) -> None:
+        async for request in requests:
+            self._delivered = max(self._delivered, request.delivered)
+
+    async def hand(self, *envelopes: bytes, tick: exchange_pb2.HubTick | None = None, garbage: bytes = b"") -> None:
+        """Put envelopes or a Tick into the recipient's log and wait until it says that it has them.
+
+        `garbage` goes out as it is, and nobody waits for it.
+        """
+        deliveries = [exchange_pb2.Delivery(envelope=envelope) for envelope in envelopes]
+        if tick is not None:
+            deliveries.append(exchange_pb2.Delivery(tick=tick))
+        stamp = timestamp(time.time_ns())
+        for delivery in deliveries:
+            self._position += 1
+            delivery.position = self._position.to_bytes(8, "big")
+            delivery.resume = delivery.position * 2
+            for name in ("received_at", "admitted_at", "stored_at", "sent_at"):
+                getattr(delivery.stamps, name).CopyFrom(stamp)
+        frame = [delivery.SerializeToString() for delivery in deliveries] + [garbage] * bool(garbage)
+        await self._outbox.put(exchange_pb2.FollowResponse(deliveries=frame))
+        if deliveries:
+            resume = deliveries[-1].resume
+            await until(lambda: self._delivered >= resume, "the recipient holds what it was handed")
+
+    async def leave(self, *, return_after_ms: int) -> None:
+        await self._outbox.put(
+            exchange_pb2.FollowResponse(goodbye=exchange_pb2.Goodbye(return_after_ms=return_after_ms))
+        )
+
+
+@asynccontextmanager
+async def lying_hub(world: World) -> AsyncIterator[LyingHub]:
+    home = world.authority.home("HUB")
+    liar = LyingHub()
+    listening = grpc.aio.server()
+    add_ExchangeServicer_to_server(liar, listening)
+    certificate, key = tls.read_pair(home / "hub.pem", home / "hub.key")
+    credentials = tls.server_credentials(certificate, key, (home / "trust.pem").read_bytes())
+    assert listening.add_secure_port(f"127.0.0.1:{world.hub.port}", credentials)
+    await listening.start()
+    try:
+        yield liar
+    finally:
+        await listening.stop(None)
+
+
+@dataclass
+class Captive:
+    """JPN's gateway at a hub that lies. KOR and USA are there with their keys; the hub has its own."""
+
+    hub: LyingHub
+    gateway: Gateway
+
+    def speaker(self, code: str) -> Speaker:
+        return speaker(self.gateway.world, code)
+
+
+@asynccontextmanager
+async def captive(world: World) -> AsyncIterator[Captive]:
+    async with lying_hub(world) as hub, gateway(world, "JPN") as jpn:
+        await until(lambda: hub.calls > 0, "JPN follows its log")
+        yield Captive(hub, jpn)
+
+
+def speaker(world: World, code: str) -> Speaker:
+    """Return a member that makes envelopes with its real keys."""
+    return Speaker(code, Keyring.load(world.authority.home(code)))
+
+
+def fresh(header: envelope_pb2.RoutingHeader) -> None:
+    """Make an envelope's header say for how long it is fresh, as every gateway does."""
+    header.stale_after.FromSeconds(int(time.time()) + 120)
+
+
+def headers(envelope: bytes) -> envelope_pb2.RoutingHeader:
+    return envelope_pb2.RoutingHeader.FromString(envelope_pb2.Envelope.FromString(envelope).header)
+
+
+def message_id(envelope: bytes) -> bytes:
+    return headers(envelope).message_id
+
+
+async def watched(client: Client, last: bytes, *, wait_s: float = WAIT_S) -> list[WatchResponse]:
+    """Return everything that a watch is told, up to the warning with this id and what follows on it at once."""
+    told: list[WatchResponse] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_s) as timeout:
+            async for response in client.watch():
+                told.append(response)
+                if response.warning.header.message_id == last:
+                    timeout.reschedule(asyncio.get_running_loop().time() + 0.2)
+    assert any(response.warning.header.message_id == last for response in told), "the last warning was not shown"
+    return told
+
+
+def shown(told: list[WatchResponse]) -> list[bytes]:
+    """Return the ids of the warnings among what a watch was told."""
+    return [response.warning.header.message_id for response in told if response.HasField("warning")]
