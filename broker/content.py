@@ -224,7 +224,7 @@ def _repeated_check(field: FieldDescriptor, one: Callable[..., None]) -> Callabl
     def check(values: Sequence[float]) -> None:
         count = len(values)
         if lengths and count not in lengths:
-            raise Refused(Reason.REASON_OUT_OF_RANGE, f"{name}: must have {_or(lengths)} items")
+            raise Refused(Reason.REASON_OUT_OF_RANGE, f"{name}: must have {sorted(lengths)} items")
         if count > most:
             raise Refused(Reason.REASON_TOO_LARGE, f"{name}: at most {most} items")
         if of_all is not None:
@@ -391,10 +391,6 @@ def _owner(field: FieldDescriptor) -> Descriptor:
     if owner is None:
         raise TypeError(f"{field.full_name} is no field of a message")
     return owner
-
-
-def _or(lengths: frozenset[int]) -> str:
-    return " or ".join(str(length) for length in sorted(lengths))
 
 
 def _range(bounds: Bounds) -> str:

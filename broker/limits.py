@@ -53,7 +53,9 @@ QUEUE_RECORDS_MAX: Final = 1_024  # in memory, per recipient and lane; the rest 
 APPEND_BATCH_MAX: Final = 512  # records in one commit
 APPEND_QUEUE_MAX: Final = 8_192  # waiting for the disk; beyond it the sender is told to come back
 READ_BATCH: Final = 256
-ORIGIN_APPENDS_MAX: Final = 2 * CREDITS  # of one origin, waiting for the disk: a flood of one leaves room for the others
+ORIGIN_APPENDS_MAX: Final = (
+    2 * CREDITS
+)  # of one origin, waiting for the disk: a flood of one leaves room for the others
 STORE_BYTES_MAX: Final = 64 * 1024**3
 RECORD_BYTES_MAX: Final = (
     16 * 1024**2
@@ -76,7 +78,7 @@ AUDIT_SYNC_S: Final = 0.1  # entries gather so long for one fsync, so that the t
 FUTURE_MAX_NS: Final = 30 * SECOND_NS  # a clock further ahead than this is wrong; the message says so instead of lying
 EPOCH_AHEAD_MAX_MS: Final = 24 * 3600 * 1000  # a new epoch may begin at most a day ahead of our clock
 TICK_NS: Final = SECOND_NS  # cadence of Tick records
-TICK_IDLE_NS: Final = 600 * SECOND_NS  # a log with no record for so long stops ticking until the next one
+TICK_IDLE_NS: Final = 7_200 * SECOND_NS  # a log with no record for so long stops ticking: longer than any flight
 ALARM_RECALL_RECORDS: Final = 16_384  # before a watcher's place, for the alarms that stood: over an hour at 4/s
 ALARM_CANCELLED_MAX: Final = 4_096  # messages that one watch remembers as cancelled
 CATCH_UP_WAIT_S: Final = 1.0  # an alarm waits at most this long for the state at the head of the log

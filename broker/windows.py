@@ -1,8 +1,8 @@
 """Replay protection, at the hub (step 5) and at the recipient (step 8): which numbers of each stream are stored.
 
 A stream is (origin, recipient, mode, lane); within it the numbers of an epoch run from 1 without a gap. For each epoch
-a `Window` keeps the highest number stored and which of the `limits.REPLAY_WINDOW` numbers behind it never came. What lies
-further back is taken as seen: it is refused, because nobody can tell any more whether it was there.
+a `Window` keeps the highest number stored and which of the `limits.REPLAY_WINDOW` numbers behind it never came. What
+lies further back is taken as seen: it is refused, because nobody can tell any more whether it was there.
 
 The windows on disk and the records on disk never disagree: `WindowPlan` says what the windows will be once a batch is
 stored, `Store.append` writes both in one transaction, and only then the plan becomes the truth (`keep`). A batch that

@@ -2,11 +2,17 @@
 
 contribution  Content -> what one message contributes, or nothing
 ledger        the set of messages: duplicates, corrections, cancellations
-associate     which messages speak of the same event and the same object
-estimate      where an object is and how it moves: two models, burning and falling
+node          what one origin says of one event
+compare       whether two tracks are one object, two words of one event
+associate     which belong together
+kalman, models, estimate   where an object is and how it moves: two models, burning and falling
 history       an object's reports in order, with exact replay when one comes late or goes
-impact        where and when it comes down
-picture       the FusedEvent that is published
+impact        where and when it comes down, and where it rose
+board         all events, as they follow from the messages that stand
+outcome       what is so of an event at a time, and whether it is over
+picture, disagreement   the FusedEvent that is published
+register      track numbers and revisions, as they follow from the log
 view          one recipient's picture: fold, tick, checkpoint
+archive       a View as bytes
 replay        a log from a file through Views, for people and tests
 """

@@ -17,6 +17,7 @@ from broker import limits
 from broker.fusion.board import Forecast
 from broker.fusion.contribution import Place, contribution_of, unusable
 from broker.fusion.impact import Prediction
+from broker.fusion.register import Published
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def save(view: View) -> bytes:
                     [_text(number) for number in one.merged],
                     one.is_merged,
                 ]
-                for one in view.published.values()
+                for one in view.register.entries.values()
             ],
             "packed": [[_text(number), _text(one.ids), _text(one.blob)] for number, one in view.packed.items()],
             "forgotten": [[_node(node), _text(number), last] for node, (number, last) in view.forgotten.items()],
@@ -105,7 +106,7 @@ def save(view: View) -> bytes:
 
 def load(data: bytes) -> View:
     """Return the View of a checkpoint. Raises ValueError if it is none of this version's."""
-    from broker.fusion.view import Published, View  # noqa: PLC0415 - each knows the other
+    from broker.fusion.view import View  # noqa: PLC0415 - each knows the other
 
     try:
         document = json.loads(data)
@@ -121,7 +122,7 @@ def load(data: bytes) -> View:
         view.board.set_forecasts(_forecasts(document["objects"]))
         for line in document["published"]:
             number, anchor, members, revision, shown, state, confirmed, over_ns, merged, is_merged = line
-            view.published[_raw(number)] = Published(
+            view.register.entries[_raw(number)] = Published(
                 number=_raw(number),
                 anchor=_node_key(anchor),
                 members=frozenset(_node_key(member) for member in members),
@@ -157,7 +158,13 @@ def _contribution(line: list[Any]) -> Contribution:
 def _objects(forecasts: Mapping[TrackKey, Forecast]) -> list[list[object]]:
     """Return what of the objects does not follow from the messages: when an impact was predicted, and which."""
     return [
-        [[origin, _text(event_id), _text(object_id)], one.is_stale, one.tried_ns, _prediction(one.prediction)]
+        [
+            [origin, _text(event_id), _text(object_id)],
+            one.is_stale,
+            one.tried_ns,
+            one.doubt_m2ps2,
+            _prediction(one.prediction),
+        ]
         for (origin, event_id, object_id), one in forecasts.items()
     ]
 
@@ -166,9 +173,9 @@ def _forecasts(lines: list[Any]) -> dict[TrackKey, Forecast]:
     """Return forecasts of lines."""
     return {
         (origin, _raw(event_id), _raw(object_id)): Forecast(
-            None if prediction is None else _prediction_of(prediction), is_stale, tried_ns
+            None if prediction is None else _prediction_of(prediction), is_stale, tried_ns, doubt
         )
-        for (origin, event_id, object_id), is_stale, tried_ns, prediction in lines
+        for (origin, event_id, object_id), is_stale, tried_ns, doubt, prediction in lines
     }
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from broker.fusion import impact
-from broker.fusion.associate import Evidence, Links, Matcher, Verdict, grouped
+from broker.fusion import estimate, impact
+from broker.fusion.associate import Links, Matcher, grouped
+from broker.fusion.compare import Evidence, Verdict
 from broker.fusion.contribution import Report
 from broker.fusion.history import Entry, History
 from broker.fusion.node import Node
+from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Board", "Event", "Forecast", "TrackedObject"]
 
 EARLY_REPORTS: Final = 4  # from which the launch is read back
+PREDICT_EVERY_NS: Final = 10 * SECOND_NS
+PREDICT_SILENT_NS: Final = 3 * SECOND_NS
+LEARNT_LEAST: Final = 0.8  # of the variance before
 NO_LINKS: Links[TrackKey] = Links()  # operators speak of events, not of objects
 
 
@@ -36,6 +41,7 @@ class Forecast:
     prediction: Prediction | None = None
     is_stale: bool = True  # the history has moved on since
     tried_ns: int | None = None  # the newest report when it was last tried
+    doubt_m2ps2: float = 0.0  # variance of the velocity then
 
 
 @dataclass(slots=True)
@@ -60,7 +66,26 @@ class TrackedObject:
     def refresh(self) -> None:
         """Predict the impact anew from what is known now."""
         newest = self.history.newest
-        self.forecast = Forecast(impact.predict(newest), is_stale=False, tried_ns=newest.time_ns)
+        doubt = estimate.velocity_variance(newest)
+        self.forecast = Forecast(impact.predict(newest), is_stale=False, tried_ns=newest.time_ns, doubt_m2ps2=doubt)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Say whether the impact should be predicted anew on a Tick.
+
+        So it should where there is none, where as much has been learnt since as shows (or forgotten), every few
+        seconds, near the end more often, and where no more reports come: so that what stands in the end depends on
+        the reports alone.
+        """
+        known, newest = self.forecast, self.history.newest
+        if not known.is_stale:
+            return False
+        if known.prediction is None or known.tried_ns is None:
+            return True
+        left_ns = max(known.prediction.time_ns - newest.time_ns, 0)
+        aged = abs(newest.time_ns - known.tried_ns) >= min(PREDICT_EVERY_NS, left_ns // 5)
+        doubt = estimate.velocity_variance(newest)
+        learnt = not LEARNT_LEAST <= doubt / known.doubt_m2ps2 <= 1.0 / LEARNT_LEAST
+        return aged or learnt or now_ns - newest.time_ns > PREDICT_SILENT_NS
 
     def ascent(self) -> Launch | None:
         """Return where the first reports say that it came from."""

@@ -286,7 +286,9 @@ def _noise(terms: Sequence[float], *, has_velocity: bool) -> tuple[tuple[float, 
 
 
 def _is_positive(matrix: list[list[float]]) -> bool:
-    """Say whether a symmetric matrix is positive definite (Cholesky without the roots)."""
+    """Say whether a symmetric matrix with a positive diagonal is positive definite (Cholesky without the roots)."""
+    if not any(term for row, line in enumerate(matrix) for term in line[row + 1 :]):
+        return True
     rows = [list(row) for row in matrix]
     for pivot, row in enumerate(rows):
         if row[pivot] <= 0.0:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broker.fusion.contribution import Report, TrackKey
     from broker.fusion.kalman import Matrix, State
 
-__all__ = ["Estimate", "absorb", "advance", "merged", "start"]
+__all__ = ["Estimate", "absorb", "advance", "merged", "start", "velocity_variance"]
 
 BURNOUT_RATE_PS: Final = 1.0 / 80.0
 REIGNITION_RATE_PS: Final = 1.0 / 3000.0
@@ -123,6 +123,12 @@ def merged(estimate: Estimate) -> tuple[State, Matrix]:
         estimate.falling_state,
         estimate.falling_noise,
     )
+
+
+def velocity_variance(estimate: Estimate) -> float:
+    """Return how well the velocity is known by the falling model, m2/s2: what decides where it comes down."""
+    noise = estimate.falling_noise
+    return noise[3][3] + noise[4][4] + noise[5][5]
 
 
 def advance(estimate: Estimate, time_ns: int) -> Estimate:

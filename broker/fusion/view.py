@@ -2,14 +2,14 @@
 
 What is believed follows from the *set* of messages and the newest Tick, whatever the order of arrival (`ledger`,
 `board`). What was *published* follows from the log: track numbers, revisions, and which revision came after which
-record. Nothing else goes in: no clock, no other View, nothing global. Two Views fed the same log give the same bytes.
+record (`register`). Nothing else goes in: no clock, no other View, nothing global. Two Views that are fed the same log
+give the same bytes.
 
-* A track number is the first 16 bytes of SHA-256 over context, recipient, mode, exercise and the first published
-  contribution. It stays with its event; of two that turn out to be one, the older stays and names the other.
 * After each record or Tick an event has at most one new revision, and only if its published content changed.
 * `basis` names the last record that went in and the digest of all of them:
   digest(n) = SHA-256(digest(n-1), position, SHA-256(content, or the Tick's time)), each part with its length before it.
-* An impact is predicted when it first can be, when something was taken back, and on Ticks: it costs more than the rest.
+* An impact is predicted when it first can be, when something was taken back, and on Ticks when it is due:
+  it costs more than all the rest.
 * An event that is over and past the horizon of late messages is packed away; a word about it unpacks it. Of events
   older still only names are kept, and a retraction gives a revision that has a status and nothing else.
 * If anything fails, the View is as it was before the record. The caller skips that record and goes on.
@@ -18,16 +18,16 @@ record. Nothing else goes in: no clock, no other View, nothing global. Two Views
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.fusion import archive
-from broker.fusion.board import Board, Event
+from broker.fusion.board import Board
 from broker.fusion.contribution import Report, Status, contribution_of, unusable
 from broker.fusion.ledger import Ledger
-from broker.fusion.outcome import OVER, outcome
+from broker.fusion.outcome import outcome
 from broker.fusion.picture import fused_event
+from broker.fusion.register import Register, digest_of
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
@@ -36,37 +36,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from broker.fusion.archive import Packed
-    from broker.fusion.board import Forecast, TrackedObject
-    from broker.fusion.contribution import Contribution, MessageKey, NodeKey, TrackKey
-    from broker.fusion.outcome import Outcome
+    from broker.fusion.board import Event, Forecast, TrackedObject
+    from broker.fusion.contribution import Contribution, NodeKey, TrackKey
+    from broker.fusion.register import Published
 
-__all__ = ["Published", "View", "fused_content"]
+__all__ = ["View", "fused_content"]
 
-NUMBER_CONTEXT: Final = b"vedette/v1/track-number"
 MESSAGE_CONTEXT: Final = b"vedette/v1/fused-message"
 HORIZON_NS: Final = round(limits.HORIZON_S * SECOND_NS)
 FORGET_SILENT_NS: Final = 7_200 * SECOND_NS  # longer than any flight: packed away even if nobody said that it is over
-MERGED_MAX: Final = 64
 THIN_SPACING_NS: Final = 2 * SECOND_NS
 FIRST_KEPT: Final = 64  # reports of an object by which it is recognised
 FORGOTTEN_MAX: Final = 4_096
 NO_DIGEST: Final = bytes(32)
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What the recipient knows an event by. `members` are the nodes it was made of when it was last published."""
-
-    number: bytes
-    anchor: NodeKey
-    members: frozenset[NodeKey]
-    revision: int = 0
-    shown: bytes = b""  # digest of what was published last
-    outcome: Outcome = (content_pb2.EVENT_STATE_UNSPECIFIED, content_pb2.STATUS_REASON_UNSPECIFIED)
-    is_confirmed: bool = False
-    over_since_ns: int | None = None
-    merged: tuple[bytes, ...] = ()
-    is_merged: bool = False  # into another, which goes on
 
 
 class View:
@@ -82,7 +64,7 @@ class View:
         self.position = b""
         self.ledger = Ledger()
         self.board = Board(recipient)
-        self.published: dict[bytes, Published] = {}
+        self.register = Register(recipient, mode, exercise_id)
         self.packed: dict[bytes, Packed] = {}
         self.forgotten: dict[NodeKey, tuple[bytes, int]] = {}
 
@@ -108,13 +90,13 @@ class View:
     def tick(self, *, position: bytes, time_ns: int) -> list[content_pb2.FusedEvent]:
         """Let time pass; return the new revisions. A Tick that is not later than the last only moves the basis."""
         digest = self._digest_after(position, time_ns.to_bytes(16, "big", signed=True))
-        before, published, forecasts = self.now_ns, dict(self.published), self.board.forecasts()
+        before, published, forecasts = self.now_ns, dict(self.register.entries), self.board.forecasts()
         try:
             self.now_ns = time_ns if before is None else max(before, time_ns)
             revisions = self._tick()
         except BaseException:
             # Not handled, only undone: whatever failed, half a Tick must not stay.
-            self.now_ns, self.published = before, published
+            self.now_ns, self.register.entries = before, published
             self._make_anew(forecasts)
             raise
         self.position, self.digest = position, digest
@@ -138,7 +120,7 @@ class View:
             return []
         if self._is_flood(contribution):
             return []
-        published, forecasts = dict(self.published), self.board.forecasts()
+        published, forecasts = dict(self.register.entries), self.board.forecasts()
         new_tombstones = [
             (contribution.origin, target)
             for target in contribution.cancels
@@ -153,7 +135,7 @@ class View:
         except BaseException:
             # Not handled, only undone: whatever failed, half a record must not stay.
             self.ledger.retract(contribution.message_key, new_tombstones)
-            self.published = published
+            self.register.entries = published
             self._make_anew(forecasts)
             raise
 
@@ -219,26 +201,22 @@ class View:
     def _tick(self) -> list[content_pb2.FusedEvent]:
         """Look at every event that is not over, or has moved on since its impact was predicted."""
         revisions = []
-        known_of = self._known_of()
+        known_of = self.register.by_node()
         now_ns = self._time_ns()
         for event in self.board.events:
             known = next((known_of[key] for key in (*event.nodes, *event.retracted) if key in known_of), None)
             if known is None:
                 continue
-            stale = [one for one in event.objects if one.forecast.is_stale]
-            for one in stale:
+            due = [one for one in event.objects if one.is_due(now_ns)]
+            for one in due:
                 one.refresh()
             is_open = known.over_since_ns is None
-            if stale or (
+            if due or (
                 is_open and known.outcome != outcome(event, self.board.nodes, now_ns, is_confirmed=known.is_confirmed)
             ):
                 revisions += self._revised(known, event)
         self._pack()
         return revisions
-
-    def _known_of(self) -> dict[NodeKey, Published]:
-        """Return as what each node was published."""
-        return {member: known for known in self.published.values() if not known.is_merged for member in known.members}
 
     def _time_ns(self) -> int:
         """Return the log's time; before the first Tick, as far as the messages go."""
@@ -251,94 +229,15 @@ class View:
     def _publish(self, touched: set[NodeKey], cause: Contribution) -> list[content_pb2.FusedEvent]:
         """Give every event its number and return the new revisions of those that may have changed."""
         revisions = []
-        for known, event in self._assigned(touched, cause):
+        for known, event in self.register.assign(self.board, touched, cause):
             revisions += self._revised(known, event)
         return revisions
-
-    def _assigned(self, touched: set[NodeKey], cause: Contribution) -> list[tuple[Published, Event]]:
-        """Match published numbers and events, oldest numbers first; new numbers for what has none."""
-        affected = [known for known in self.published.values() if not known.is_merged and known.members & touched]
-        reach = touched.union(*(known.members for known in affected))
-        events = self.board.events_of(reach)
-        taken: dict[int, bytes] = {}
-        pairs: list[tuple[bytes, Event]] = []
-        for known in [known for known in self.published.values() if not known.is_merged and known.members & reach]:
-            mine = self._candidates(known)
-            event = next((event for event in mine if id(event) not in taken), None)
-            if event is not None:
-                taken[id(event)] = known.number
-                pairs.append((known.number, event))
-            elif mine:
-                self._merge(known, into=taken[id(mine[0])])
-            else:
-                pairs.append((known.number, Event((), ())))
-        fresh = [event for event in events if id(event) not in taken and event.nodes]
-        pairs += [(self._new_number(event, cause), event) for event in fresh]
-        result = []
-        for number, event in pairs:
-            known = self.published[number]
-            members = frozenset((*event.nodes, *event.retracted)) or known.members
-            self.published[number] = known = replace(known, members=members)
-            result.append((known, event))
-        return result
-
-    def _candidates(self, known: Published) -> list[Event]:
-        """Return the events that hold members of a published one: first where it began, then in fold order."""
-        return self.board.events_of([known.anchor], known.members)
-
-    def _merge(self, known: Published, *, into: bytes) -> None:
-        """Note that two numbers are one event."""
-        self.published[known.number] = replace(known, is_merged=True)
-        older = self.published[into]
-        merged = (*older.merged, known.number, *known.merged)[-MERGED_MAX:]
-        self.published[into] = replace(older, merged=merged)
-
-    def _new_number(self, event: Event, cause: Contribution) -> bytes:
-        """Return the number of an event that is published for the first time, and note it."""
-        nodes = [self.board.nodes[key] for key in event.nodes]
-        first = [cause] if cause.node_key in event.nodes else []
-        first += [node.standing[key] for node in nodes for key in node.order]
-        for contribution in first:
-            number = self._number(contribution.message_key)
-            if number not in self.published:
-                break
-        else:  # parted from an event that took its number away: what parted them makes the difference
-            contribution = first[0]
-            number = self._number(contribution.message_key, cause.message_key)
-        self.published[number] = Published(number, contribution.node_key, frozenset(event.nodes))
-        return number
-
-    def _number(self, *first: MessageKey) -> bytes:
-        """Return a track number."""
-        parts = [NUMBER_CONTEXT, self.recipient.encode(), bytes([self.mode]), self.exercise_id.encode()]
-        for origin, message_id in first:
-            parts += [origin.encode(), message_id]
-        return _digest(*parts)[: limits.ID_BYTES]
 
     def _revised(self, known: Published, event: Event) -> list[content_pb2.FusedEvent]:
         """Return the next revision of an event if it looks different now."""
         now_ns = self._time_ns()
         fused = fused_event(known.number, event, self.board.nodes, now_ns, known.merged)
-        shown = hashlib.sha256(fused.SerializeToString(deterministic=True)).digest()
-        if shown == known.shown:
-            return []
-        state = (fused.status.state, fused.status.reason)
-        since_ns = known.over_since_ns
-        if state[0] not in OVER:
-            since_ns = None
-        elif since_ns is None:
-            since_ns = now_ns
-        known = replace(
-            known,
-            revision=known.revision + 1,
-            shown=shown,
-            outcome=state,
-            is_confirmed=fused.standing != content_pb2.STANDING_UNCONFIRMED,
-            over_since_ns=since_ns,
-        )
-        self.published[known.number] = known
-        fused.revision = known.revision
-        return [fused]
+        return [fused] if self.register.revise(known, fused, now_ns) else []
 
     def _with_basis(self, revisions: list[content_pb2.FusedEvent]) -> list[content_pb2.FusedEvent]:
         """Say where in the log these revisions stand."""
@@ -348,14 +247,14 @@ class View:
 
     def _digest_after(self, position: bytes, record: bytes) -> bytes:
         """Return the log's digest with one more record."""
-        return _digest(self.digest, position, hashlib.sha256(record).digest())
+        return digest_of(self.digest, position, hashlib.sha256(record).digest())
 
     # --- what is over -----------------------------------------------------------------------------------------------
 
     def _pack(self) -> None:
         """Put away the events that are over and past the horizon, or silent for longer than anything flies."""
         now_ns = self._time_ns()
-        known_of = self._known_of()
+        known_of = self.register.by_node()
         for event in list(self.board.events):
             keys = {*event.nodes, *event.retracted}
             known = next((known_of[key] for key in (*event.nodes, *event.retracted) if key in known_of), None)
@@ -369,7 +268,7 @@ class View:
             standing = [one for one in contributions if self.ledger.stands(one.message_key)]
             self.ledger.forget(one.message_key for one in contributions)
             self.board.apply([], standing)
-        for known in list(self.published.values()):
+        for known in list(self.register.entries.values()):
             gone = (
                 not known.is_merged and known.number not in self.packed and not known.members & self.board.nodes.keys()
             )
@@ -382,9 +281,7 @@ class View:
 
     def _forget(self, number: bytes) -> None:
         """Keep no more of an event than its name."""
-        known = self.published.pop(number)
-        for merged in known.merged:
-            self.published.pop(merged, None)
+        known = self.register.forget(number)
         self.forgotten.update((member, (number, known.revision)) for member in sorted(known.members))
         while len(self.forgotten) > FORGOTTEN_MAX:
             del self.forgotten[next(iter(self.forgotten))]
@@ -393,7 +290,7 @@ class View:
         """Bring back the event that a contribution speaks of, if it was put away."""
         targets = (*contribution.cancels, *contribution.corrects)
         for number, packed in list(self.packed.items()):
-            about = contribution.event_id and contribution.node_key in self.published[number].members
+            about = contribution.event_id and contribution.node_key in self.register.entries[number].members
             if not about and not any(packed.holds(target) for target in targets):
                 continue
             contributions = archive.unpack(packed)
@@ -429,7 +326,7 @@ def fused_content(
     `after` is the log's time, ns, at the record after which it was published; `exercise` stands in every header of one.
     """
     revision = event.revision.to_bytes(8, "big")
-    message_id = _digest(MESSAGE_CONTEXT, recipient.encode(), event.event_id, revision)[: limits.ID_BYTES]
+    message_id = digest_of(MESSAGE_CONTEXT, recipient.encode(), event.event_id, revision)[: limits.ID_BYTES]
     content = content_pb2.Content(
         header=content_pb2.ContentHeader(
             message_id=message_id,
@@ -444,11 +341,3 @@ def fused_content(
     if after is not None:
         content.header.observed_at.CopyFrom(timestamp(after))
     return content
-
-
-def _digest(*parts: bytes) -> bytes:
-    """Return SHA-256 over parts, each with its length before it."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big") + part)
-    return digest.digest()

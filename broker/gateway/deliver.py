@@ -152,12 +152,11 @@ class _Watch:
         """Once at the head, or after a second of waiting for it, tell the alarms that hold."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._delivery.live.wait(), limits.CATCH_UP_WAIT_S)
-        bounds = await self._delivery.store.bounds(INBOX)
+        head = (await self._delivery.store.bounds(INBOX)).last
         deadline = asyncio.get_running_loop().time() + limits.CATCH_UP_WAIT_S
-        self._head = max(self._head, bounds.last)
-        while self._position < self._head and asyncio.get_running_loop().time() < deadline:
+        while self._position < head and asyncio.get_running_loop().time() < deadline:
             newer = await self._delivery.store.read(INBOX, after=self._position, limit=1, lane=self.mode)
-            if not newer or newer[0].position > self._head:
+            if not newer or newer[0].position > head:
                 break
             await asyncio.sleep(0.01)
         self._told = True

@@ -139,7 +139,11 @@ class Discloser:
         """Return the wall time at which the message may go: a function of the cell where a time is coarse."""
         instant_ns = self._instant_ns(taken, decision)
         header = taken.content.header
-        return wall_of_exercise_ns(header.exercise, instant_ns) if header.HasField("exercise") else instant_ns
+        if not header.HasField("exercise"):
+            return instant_ns
+        if instant_ns <= exercise_ns(header.exercise, taken.received_ns):
+            return taken.received_ns  # at once; the way to the exercise's time and back rounds
+        return wall_of_exercise_ns(header.exercise, instant_ns)
 
     def _instant_ns(self, taken: Taken, decision: Decision) -> int:
         """Return the same in the content's own time: the exercise's, or the wall's."""

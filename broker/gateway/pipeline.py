@@ -30,7 +30,7 @@ from broker.store import Full, NewRecord, StoreError
 from vedette.v1 import content_pb2, journal_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from broker.audit import AuditTrail
     from broker.clock import Clock
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from broker.gateway.ledger import Ledger
     from broker.gateway.policy import PolicyInForce
     from broker.gateway.release import Decision
-    from broker.gateway.streams import Streams
+    from broker.gateway.streams import Line, Streams
     from broker.stages import Metrics
     from broker.store import Store
     from certs.keyring import Signer
@@ -79,6 +79,7 @@ class Pipeline:
     _queue: asyncio.Queue[Waiting | Outgoing] = field(
         default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
     )
+    _renewals: list[tuple[Line, int]] = field(default_factory=list)  # streams that go on in a new epoch
     _seen: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     _noted: list[bytes] = field(default_factory=list)  # keys that the batch under way brought into `_seen`
     _has_forgotten: bool = False  # whether keys left `_seen`: from then on the store is asked
@@ -98,6 +99,10 @@ class Pipeline:
     async def send(self, outgoing: Outgoing) -> None:
         """Bring something of our own, outside policy (a canary), into the outbox."""
         await self._queue.put(outgoing)
+
+    def begin_epochs(self, lines: Iterable[tuple[Line, int]]) -> None:
+        """Go on in a new epoch in these streams, each past the epoch named, from the next batch on."""
+        self._renewals += lines
 
     async def load(self) -> None:
         """Take over what an earlier process left."""
@@ -142,6 +147,9 @@ class Pipeline:
 
     async def _process(self, waiting: list[Waiting], outgoings: list[Outgoing]) -> None:
         now_ns = self.clock.wall_ns()
+        renewals = len(self._renewals)
+        for line, epoch in self._renewals:
+            self.streams.begin_epoch(line, after_epoch=epoch, now_ms=now_ns // limits.MILLISECOND_NS)
         records: list[NewRecord] = []
         state: dict[str, bytes] = {}
         disclosed: list[tuple[Taken, Disclosed]] = []
@@ -172,6 +180,7 @@ class Pipeline:
         state |= self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
         if records or state:
             await self.store.append(records, state=state)
+        del self._renewals[:renewals]
         self._keep()
         for item, is_new in answers:
             self._answer(item, is_new)

@@ -25,7 +25,7 @@ from certs.signature import SealError, leaf_hash, verify_seal
 from vedette.v1 import envelope_pb2, exchange_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from broker.audit import AuditTrail
     from broker.clock import Clock
@@ -52,6 +52,7 @@ class Recovery:
     clock: Clock
     audit: AuditTrail
     members: Callable[[], Members]
+    begin_epochs: Callable[[Iterable[tuple[Line, int]]], None]
     compared: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def settle(self) -> bytes:
@@ -89,11 +90,7 @@ class Recovery:
         count = 0
         async for response in stub.ReadBack(exchange_pb2.ReadBackRequest(after=after)):
             count += await self._import(response.envelopes)
-        now_ms = self.clock.wall_ns() // limits.MILLISECOND_NS
-        for head in ahead:
-            self.streams.begin_epoch(_line(head), after_epoch=head.epoch, now_ms=now_ms)
-        await self.store.append([], state=self.streams.pending_state())
-        self.streams.keep()
+        self.begin_epochs([(_line(head), head.epoch) for head in ahead])
         self.audit.note("read-back", envelopes=count, streams=len(ahead))
 
     def _is_ahead(self, head: exchange_pb2.StreamHead) -> bool:

@@ -187,7 +187,6 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
 
 async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, Recovery]:
     streams = Streams(await base.store.state(STREAMS), now_ms=base.clock.wall_ns() // limits.MILLISECOND_NS)
-    recovery = Recovery(base.us, base.store, streams, base.clock, base.audit, lambda: base.members.current)
     ledger = Ledger(base.store, base.us, Ids(base.keyring.secret), await base.store.state(LEDGER))
     held = Held()
     pipeline = Pipeline(
@@ -206,6 +205,15 @@ async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, 
         schema_version_of=base.schema_version_of,
     )
     await pipeline.load()
+    recovery = Recovery(
+        us=base.us,
+        store=base.store,
+        streams=streams,
+        clock=base.clock,
+        audit=base.audit,
+        members=lambda: base.members.current,
+        begin_epochs=pipeline.begin_epochs,
+    )
     return pipeline, recovery
 
 

@@ -18,9 +18,9 @@ from broker import limits
 from broker.clock import nanoseconds
 from broker.content import parse_content, parse_strict
 from broker.envelope import identity_of, lane_of
-from broker.hub.windows import Standing
 from broker.limits import MILLISECOND_NS
 from broker.refusal import Reason, Refused
+from broker.windows import Standing
 from certs.identity import MemberId
 from certs.signature import BadSeal, UnknownKey, leaf_hash, verify_seal
 from vedette.v1.content_pb2 import Mode
@@ -28,7 +28,7 @@ from vedette.v1.envelope_pb2 import BodyForm, Envelope, Precedence, RoutingHeade
 
 if TYPE_CHECKING:
     from broker.hub.exercises import Exercises
-    from broker.hub.windows import Windows
+    from broker.windows import Windows
     from certs.members import Members
     from vedette.v1.content_pb2 import Content
 

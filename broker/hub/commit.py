@@ -23,9 +23,9 @@ from broker import limits
 from broker.clock import timestamp
 from broker.hub.route import Routed, log_of
 from broker.hub.ticks import TickKey
-from broker.hub.windows import Standing
 from broker.refusal import Reason, Refused
 from broker.store import Full, NewRecord, Outcome, StoreError
+from broker.windows import Standing
 from vedette.v1.envelope_pb2 import Lane
 from vedette.v1.exchange_pb2 import Delivery, HubStamps
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from broker.hub.metrics import HubMetrics
     from broker.hub.route import Router
     from broker.hub.ticks import DueTick, Ticks
-    from broker.hub.windows import WindowPlan, Windows
     from broker.store import Store, Written
+    from broker.windows import WindowPlan, Windows
     from vedette.v1.exchange_pb2 import ClockProbe
 
 log = logging.getLogger(__name__)

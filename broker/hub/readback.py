@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from broker import limits
 from broker.hub.route import LOG_PREFIX
-from broker.hub.windows import StreamKey, stream_of
 from broker.store import Compacted, Corrupt
+from broker.windows import StreamKey, stream_of
 from vedette.v1.envelope_pb2 import Envelope, RoutingHeader
 from vedette.v1.exchange_pb2 import Delivery, ReadBackResponse
 

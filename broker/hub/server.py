@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from broker import limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
-from broker.hub import exercises, ticks, windows
+from broker.hub import exercises, ticks
 from broker.hub.commit import Committer, Recorded
 from broker.hub.drain import Drain
 from broker.hub.exchange import Exchange
@@ -36,11 +36,12 @@ from broker.hub.refusals import Refusals
 from broker.hub.route import Router
 from broker.hub.supervise import keep_views
 from broker.hub.ticks import Ticks
-from broker.hub.windows import Windows
 from broker.members import MembersInForce
 from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
 from broker.stages import serve_metrics
 from broker.store.sqlite import open_sqlite
+from broker.windows import STATE_PREFIX as WINDOWS
+from broker.windows import Windows
 from certs import tls
 from certs.keyring import Keyring
 
@@ -180,7 +181,7 @@ def _make(data_dir: Path) -> None:
 async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Clock) -> Parts:
     recorded_exercises = Exercises(await store.state(exercises.STATE_PREFIX))
     recorded = Recorded(
-        windows=Windows(await store.state(windows.STATE_PREFIX)),
+        windows=Windows(await store.state(WINDOWS)),
         exercises=recorded_exercises,
         ticks=Ticks(
             await store.state(ticks.STATE_PREFIX),

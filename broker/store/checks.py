@@ -37,19 +37,20 @@ def named_hash(name: str, value: bytes) -> bytes:
     return made.digest()
 
 
-def checked_record(stream: str, position: int, row: tuple[object, ...]) -> tuple[Record, int]:
+def checked_record(stream: str, position: int, row: tuple[int, int, bytes, bytes, bytes, bytes]) -> tuple[Record, int]:
     """Return the record of a row (lane, before, hash, key, digest, data), and `before`. Raises Corrupt.
 
-    A flipped bit may change the type of a value as well; then it is not ours either.
+    A flipped bit may have changed the type of a value as well; then there is no hash of it.
     """
-    match row:
-        case (int(lane), int(before), bytes(made), bytes(key), bytes(digest), bytes(data)):
-            record = Record(stream, position, key, digest, data, lane)
-            if made == record_hash(record, before):
-                return record, before
-        case _:
-            pass
-    raise Corrupt(stream, position)
+    lane, before, made, key, digest, data = row
+    record = Record(stream, position, key, digest, data, lane)
+    try:
+        whole = made == record_hash(record, before)
+    except (TypeError, struct.error):
+        whole = False
+    if not whole:
+        raise Corrupt(stream, position)
+    return record, before
 
 
 def checked_value(what: str, row: tuple[object, ...]) -> tuple[str, bytes]:

@@ -117,6 +117,14 @@ def test_what_is_not_finite_is_refused_in_every_number(value: float) -> None:
             assert reason_of(content) == "NOT_FINITE", field.full_name
 
 
+@pytest.mark.parametrize("place", [0, 1, 10, 20])
+def test_what_is_not_finite_does_not_hide_among_the_terms_of_a_vector(place: int) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        content = full_track()
+        content.track.state.covariance[place] = value
+        assert reason_of(content) == "NOT_FINITE"
+
+
 def test_every_bounded_number_is_refused_just_outside_its_bounds() -> None:
     tried = 0
     for index in range(len(list(messages_below(full_track())))):

@@ -14,16 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 from broker import limits
 from broker.client import Client
-from broker.clock import timestamp
+from broker.audit import AuditTrail
+from broker.clock import ManualClock, timestamp
 from broker.gateway import server
+from broker.gateway.intake import Intake
+from broker.gateway.ledger import OUTBOX
+from broker.gateway.load import load_nation
+from broker.gateway.policy import PolicyInForce
 from broker.gateway.settings import GatewaySettings
 from broker.hub.server import Hub, serving
 from broker.hub.settings import HubSettings
+from broker.members import MembersInForce
 from broker.settings import read_settings
+from broker.stages import Metrics
+from broker.store.memory import open_memory
 from certs import tls
+from certs.identity import MemberId, Role, identity_of_uri, uri_of
 from certs.keyring import Keyring
 from tests.broker.hub.conftest import Line, Speaker, open_line
-from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
+from tests.path import reports
+from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, national_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeServicer, ExchangeStub, add_ExchangeServicer_to_server
 
 import grpc.aio  # isort: skip
@@ -33,7 +43,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from broker.demo.world import World
+    from broker.gateway.pipeline import Pipeline
     from broker.store import Store
+    from certs.identity import Identity
     from vedette.v1.national_pb2 import WatchResponse
 
 WAIT_S = 10.0
@@ -90,6 +102,12 @@ class Gateway:
         deadline_s = time.monotonic() + WAIT_S
         while await self.metric("vedette_watchers") == 0.0:
             assert time.monotonic() < deadline_s, "nobody watches"
+
+    async def knows_the_clock(self) -> None:
+        """Wait until it believes to know the hub's clock."""
+        deadline_s = time.monotonic() + WAIT_S
+        while await self.metric('vedette_clock_error_seconds{peer="HUB"}') == 0.0:
+            assert time.monotonic() < deadline_s, "it does not know the hub's clock"
 
     async def refused(self, reason: str) -> float:
         """Return how often step 8 refused for a reason."""
@@ -157,6 +175,7 @@ class LyingHub(ExchangeServicer):
     heads: list[exchange_pb2.StreamHead] = field(default_factory=list)
     kept: list[bytes] = field(default_factory=list)  # what it gives back as an origin's own
     behind: int = 0
+    clock_ahead_s: float | None = None  # what it makes others believe of its clock; None: it tells no time
     submitted: list[bytes] = field(default_factory=list)
     calls: int = 0
     _outbox: asyncio.Queue[exchange_pb2.FollowResponse] = field(default_factory=asyncio.Queue)
@@ -195,6 +214,12 @@ class LyingHub(ExchangeServicer):
     async def _read(self, requests: AsyncIterator[exchange_pb2.FollowRequest]) -> None:
         async for request in requests:
             self._delivered = max(self._delivered, request.delivered)
+            if request.HasField("probe") and self.clock_ahead_s is not None:
+                there = timestamp(time.time_ns() + round(self.clock_ahead_s * limits.SECOND_NS))
+                answer = exchange_pb2.ClockAnswer(
+                    number=request.probe.number, asked_at=request.probe.sent_at, received_at=there, sent_at=there
+                )
+                await self._outbox.put(exchange_pb2.FollowResponse(answer=answer))
 
     async def hand(self, *envelopes: bytes, tick: exchange_pb2.HubTick | None = None, garbage: bytes = b"") -> None:
         """Put envelopes or a Tick into the recipient's log and wait until it says that it has them.
@@ -257,6 +282,66 @@ async def captive(world: World) -> AsyncIterator[Captive]:
         yield Captive(hub, jpn)
 
 
+@dataclass
+class Origin:
+    """A nation's steps 1 to 4 without a network: real policy, keys and store. Its clock stands still."""
+
+    clock: ManualClock
+    store: Store
+    pipeline: Pipeline
+    intake: Intake
+    policy: PolicyInForce
+    system: Identity
+
+    async def report(
+        self,
+        content: content_pb2.Content,
+        *,
+        precedence: envelope_pb2.Precedence.ValueType = FLASH,
+        label: envelope_pb2.SecurityLabel | None = None,
+    ) -> None:
+        """Report as a system does; returns when it is durable. Raises Refused."""
+        request = national_pb2.ReportRequest(content=content, precedence=precedence, label=label or reports.label())
+        for taken in self.intake.take(request, self.system, now_ns=self.clock.wall_ns()):
+            done = asyncio.create_task(self.pipeline.take(taken))
+            await asyncio.sleep(0)
+            await self.pipeline.step()
+            await done
+
+    async def wait_until(self, at_ns: int) -> None:
+        """Let time pass, and what is due by then leave."""
+        self.clock.advance(at_ns - self.clock.now_ns)
+        while (due_ns := self.pipeline.held.next_due_ns()) is not None and due_ns <= at_ns:
+            await self.pipeline.step()
+
+    async def sealed_to(self, recipient: str) -> list[bytes]:
+        """Return every envelope to one recipient, exactly as it leaves, in order."""
+        records = await self.store.read(OUTBOX, after=0, limit=100_000)
+        return [record.data for record in records if headers(record.data).recipient == recipient]
+
+
+@asynccontextmanager
+async def origin_side(world: World, nation: str, *, data: str = "data", now_ns: int | None = None) -> AsyncIterator[Origin]:
+    """Put an origin together as a gateway is, with an empty store and a clock that is told the time."""
+    settings = read_settings(world.folder / nation.lower() / "gateway.toml", GatewaySettings)
+    clock, metrics, store = ManualClock(now_ns or time.time_ns()), Metrics(), await open_memory()
+    members = MembersInForce.start(settings.members, settings.members_digest, clock)
+    (world.folder / data).mkdir(exist_ok=True)
+    audit = AuditTrail.open(world.folder / data / f"{nation}.jsonl", clock)
+    keyring = Keyring.load(settings.certs_dir)
+    base = server.Foundation(settings, clock, metrics, store, audit, keyring, members)
+    policy = PolicyInForce.start(
+        settings.policy, nation=nation, clock=clock, members=members, metrics=metrics, audit=audit
+    )
+    pipeline, _ = await server._pipeline(base, policy)
+    uri = uri_of(MemberId(nation), Role.SYSTEM, mode=TEST, name="operator")
+    try:
+        yield Origin(clock, store, pipeline, Intake(load_nation(nation)), policy, identity_of_uri(uri))
+    finally:
+        await audit.close()
+        await store.close()
+
+
 def speaker(world: World, code: str) -> Speaker:
     """Return a member that makes envelopes with its real keys."""
     return Speaker(code, Keyring.load(world.authority.home(code)))
@@ -275,17 +360,24 @@ def message_id(envelope: bytes) -> bytes:
     return headers(envelope).message_id
 
 
-async def watched(client: Client, last: bytes, *, wait_s: float = WAIT_S) -> list[WatchResponse]:
+async def watched(
+    client: Client, last: bytes, *, after: bytes = b"", linger_s: float = 0.2, wait_s: float = WAIT_S
+) -> list[WatchResponse]:
     """Return everything that a watch is told, up to the warning with this id and what follows on it at once."""
     told: list[WatchResponse] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s) as timeout:
-            async for response in client.watch():
+            async for response in client.watch(resume_after=after):
                 told.append(response)
                 if response.warning.header.message_id == last:
-                    timeout.reschedule(asyncio.get_running_loop().time() + 0.2)
+                    timeout.reschedule(asyncio.get_running_loop().time() + linger_s)
     assert any(response.warning.header.message_id == last for response in told), "the last warning was not shown"
     return told
+
+
+def alarms(told: list[WatchResponse]) -> list[tuple[bytes, int]]:
+    """Return what a watch was told of alarms: events, and whether their alarm was raised or lowered."""
+    return [(response.alarm.event_id, response.alarm.alarm) for response in told if response.HasField("alarm")]
 
 
 def shown(told: list[WatchResponse]) -> list[bytes]:

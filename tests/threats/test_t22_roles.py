@@ -49,7 +49,7 @@ async def watch(client: Client) -> None:
 
 
 async def acknowledge(client: Client) -> None:
-    await client.acknowledge(bytes(16), origin="JPN", level=content_pb2.ACK_LEVEL_SEEN)
+    await client.acknowledge(bytes(16), origin="JPN", level=content_pb2.ACK_LEVEL_CONFIRMED)
 
 
 ROLES = {

@@ -37,6 +37,7 @@ LONGITUDE_DEGREE_M: Final = 111_320.0
 # Below this share of a step a value that stands on an edge is taken for the edge: what rounding leaves of it.
 SLACK: Final = 1e-9
 HALF_DIAGONAL: Final = math.sqrt(3) / 2  # of a cube, in edges: how far its farthest corner is from its centre
+STEP_LEAST_M: Final = 1.0  # of a covariance beside a coarse time
 VARIANCE_MAX: Final = 1e15  # the bound of State.covariance
 
 
@@ -110,7 +111,9 @@ def covariance(
     # The greatest speed that fits the cell of the velocity shown.
     speed_mps = math.hypot(*shown_mps) + HALF_DIAGONAL * motion.speed_mps if has_motion else ANY_SPEED_MPS
     own_place_m = own.space_m if own.is_coarse else 0.0
-    place_step_m = max(place.space_m + speed_mps * time.time_s, own_place_m)
+    # Something that stands still is not known better for it: its axes are hidden all the same.
+    least_m = STEP_LEAST_M if time.is_coarse else 0.0
+    place_step_m = max(place.space_m + speed_mps * time.time_s, own_place_m, least_m)
     motion_step_mps = max(motion.speed_mps, own.speed_mps)
     known = list(terms) if own > Level.WITHHELD else []
     if not place_step_m and (not motion_step_mps or not has_motion):

@@ -13,8 +13,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from broker import geodesy
-from broker.clock import timestamp
 from broker.fusion.view import View
+from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, measures_pb2
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from broker.fusion import estimate
 from broker.fusion.contribution import Report, contribution_of
-from broker.fusion.estimate import Estimate
+
+if TYPE_CHECKING:
+    from broker.fusion.estimate import Estimate
 
 TRACK = ("KOR", b"event", b"object")
 
@@ -90,6 +92,14 @@ def test_coarse_reports_never_claim_more_than_their_cell(
             worst.append(error(world, flight, one)[2])
     assert np.mean(worst) < 1.0
     assert max(worst) < 3.0
+
+
+def test_a_second_coarse_track_brings_a_bias_of_its_own(world: Any) -> None:
+    contents = [world.coarse(one, 10_000.0) for one in radar(world, 1, first_s=90.0, last_s=300.0)]
+    exact = estimate.start(report(radar(world, 2, first_s=89.0, last_s=90.0, sigma_m=20_000.0)[0]), TRACK)
+    for content in contents:
+        exact = estimate.absorb(exact, report(content), ("USA", b"event", b"object"), common=False)
+    assert min(exact.falling_noise[axis][axis] for axis in range(3)) > 0.8 * 5_000.0**2
 
 
 def test_a_coarse_report_does_not_spoil_an_exact_track(world: Any) -> None:

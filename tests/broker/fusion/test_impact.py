@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ import pytest
 from broker import geodesy
 from broker.fusion import estimate, impact
 from broker.fusion.contribution import Report, contribution_of
-from broker.fusion.estimate import Estimate
+
+if TYPE_CHECKING:
+    from broker.fusion.estimate import Estimate
 
 FLIGHTS = [
     {"burn_s": 60.0, "push_mps2": 40.0},
@@ -65,6 +67,17 @@ def test_the_95_percent_ellipse_and_the_time_hold_the_truth(world: Any, settings
             late_s = (found.time_ns - world.ns(flight.end_s)) / 1e9
             assert abs(late_s) < 3.0 * found.time_sigma_s
     assert np.mean(inside) >= 0.85
+
+
+@pytest.mark.parametrize("coefficient_kgpm2", [2500.0, 10_000.0])
+def test_a_body_unlike_the_nominal_one_still_comes_down_inside(world: Any, coefficient_kgpm2: float) -> None:
+    flight = world.fly(coefficient_kgpm2=coefficient_kgpm2)
+    found = impact.predict(known(world, flight, 260.0, 1))
+    assert found is not None
+    away_m, _ = geodesy.distance_azimuth(found.place.lat_deg, found.place.lon_deg, *flight.impact)
+    major_m, _, _ = geodesy.ellipse_of_covariance(found.place.east_m2, found.place.east_north_m2, found.place.north_m2)
+    assert 500.0 < away_m < major_m
+    assert abs(found.time_ns - world.ns(flight.end_s)) / 1e9 < 2.0 * found.time_sigma_s
 
 
 def test_the_area_shrinks_as_the_flight_goes_on(world: Any) -> None:

@@ -1,10 +1,11 @@
-"""A gateway's own half of the way, in memory: intake, decisions, outbox. Real keys, real policies, a clock that we set."""
+"""The sending half of a gateway in memory: intake, decisions, outbox. Real keys and policies, a clock that we set."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
 
     from broker.gateway.intake import Taken
     from broker.store import Store
+    from certs.roster import Members
 
 NOW_NS = 1_780_000_000 * SECOND_NS  # in the shipped policies' time
 EXERCISE = content_pb2.MODE_EXERCISE
+NATION = load_nation("KOR")
 RECIPIENTS = ("KOR", "USA", "JPN")
 
 
@@ -70,6 +73,16 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditTrail]:
     asyncio.run(trail.close())
 
 
+@cache
+def keyring_of(world: Authority, code: str) -> Keyring:
+    return Keyring.load(world.home(code))
+
+
+@cache
+def members_of(world: Authority) -> Members:
+    return world.members(now_ns=NOW_NS)
+
+
 @dataclass
 class Origin:
     """The sending side of one nation's gateway. `restart` is a new process over what the store kept."""
@@ -88,8 +101,8 @@ class Origin:
 
     async def start(self, store: Store | None = None) -> Origin:
         self.store = store or await open_memory(self.kept)
-        keyring = Keyring.load(self.world.home(self.us))
-        members = MembersInForce(self.world.directory / "members.json", self.clock, self.world.members(now_ns=NOW_NS))
+        keyring = keyring_of(self.world, self.us)
+        members = MembersInForce(self.world.directory / "members.json", self.clock, members_of(self.world))
         metrics = Metrics()
         ledger = Ledger(self.store, self.us, Ids(keyring.secret, self.salt), await self.store.state(LEDGER))
         held = Held()
@@ -109,7 +122,7 @@ class Origin:
             schema_version_of=lambda _: 1,
         )
         await self.pipeline.load()
-        self.intake = Intake(load_nation(self.us))
+        self.intake = Intake(NATION)
         return self
 
     async def restart(self) -> Origin:
@@ -175,7 +188,7 @@ def policy_of(kor_policy: str) -> Callable[..., Policy]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def origin(world: Authority, audit: AuditTrail, kor_policy: str) -> Callable[..., Origin]:
     """Return what makes KOR's gateway; `await` its `start`."""
 

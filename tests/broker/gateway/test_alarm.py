@@ -20,7 +20,7 @@ RAISE, LOWER = national_pb2.ALARM_RAISE, national_pb2.ALARM_LOWER
 NOW_NS = 1_780_000_000 * limits.SECOND_NS
 
 
-def said(  # noqa: PLR0913 - what a message can say that matters here
+def said(
     name: str,
     body: str = "track",
     *,

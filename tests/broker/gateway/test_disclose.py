@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.audit import AuditTrail
-from broker.clock import ManualClock, nanoseconds, timestamp
+from broker.clock import nanoseconds, timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
     from broker.gateway.release import Policy
-    from certs.issue import Authority
     from tests.broker.gateway.conftest import Origin, Sent
+
+    Make = Callable[..., content_pb2.Content]
 
 NOW_NS = 1_780_000_000 * SECOND_NS
 CANCELS, CORRECTS = content_pb2.RELATION_CANCELS, content_pb2.RELATION_CORRECTS
@@ -86,9 +86,6 @@ def cancel(reports: ModuleType, base: content_pb2.Exercise) -> Callable[..., con
     return make
 
 
-Make = "Callable[..., content_pb2.Content]"
-
-
 def lat_of(item: Sent) -> int:
     """Which of the test's places it shows, told by its height above the equator."""
     return round(item.content.track.state.position_m[2] / 1000)
@@ -114,6 +111,18 @@ async def test_a_delayed_message_goes_when_it_is_due_and_under_a_number_given_th
     assert nanoseconds(sent.header.released_at) == NOW_NS + 10 * SECOND_NS
 
 
+async def test_what_is_not_delayed_goes_at_once_whatever_the_pace_of_the_exercise(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    for number in range(20):
+        content = track(f"t{number}")
+        content.header.exercise.exercise_id = f"ex-{number}"
+        content.header.exercise.rate = 45.0 + number / 7
+        kor.clock.advance(1_000_000_007)
+        await kor.report(content, reports.label())
+    assert len(await kor.outbox("USA")) == 20, "held for a nanosecond is held"
+
+
 async def test_a_held_message_survives_a_restart(kor: Origin, track: Make, reports: ModuleType) -> None:
     await kor.report(track("a"), reports.label())
     await kor.restart()
@@ -133,7 +142,7 @@ async def test_a_held_message_is_decided_again_and_only_gets_tighter(
         assert not sent.content.track.state.velocity_mps
     kor.pipeline.policy.current = policy_of(RULES.replace("delay_s: 10", "delay_s: 0"))
     await kor.report(track("c"), reports.label())
-    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    kor.pipeline.policy.current = policy_of("- {id: NONE, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
     await kor.report(track("d"), reports.label())
     assert len(await kor.outbox("JPN")) == 3
 
@@ -142,7 +151,7 @@ async def test_a_policy_that_denies_meanwhile_keeps_a_held_message_back(
     kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
 ) -> None:
     await kor.report(track("a"), reports.label())
-    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    kor.pipeline.policy.current = policy_of("- {id: NONE, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
     await kor.wait(10)
     assert (await kor.outbox("JPN"), len(kor.pipeline.held)) == ([], 0)
 
@@ -255,11 +264,11 @@ async def test_a_cancellation_is_owed_to_everyone_who_got_any_version_also_if_po
 ) -> None:
     await kor.report(track("a"), reports.label(caveats=("KOR-ONLY",)))
     await kor.report(track("b", corrects="a"), reports.label())
-    kor.pipeline.policy.current = policy_of("- {id: N, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    kor.pipeline.policy.current = policy_of("- {id: NONE, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
     await kor.report(cancel("x", "a"), reports.label())
     first, second = await kor.outbox("USA")
     assert relations(second) == [(CANCELS, first.header.message_id)]
-    assert second.header.label.releasable_to == ["USA"]
+    assert "USA" in second.header.label.releasable_to
 
 
 async def test_a_cancellation_goes_at_once_to_whom_the_message_came_late(
@@ -414,30 +423,21 @@ steps = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def trail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditTrail]:
-    made = AuditTrail.open(tmp_path_factory.mktemp("audit") / "audit.jsonl", ManualClock(NOW_NS))
-    yield made
-    asyncio.run(made.close())
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps=steps, noise=st.integers(1, 1000))
 def test_what_is_not_released_to_a_nation_changes_no_byte_of_what_it_gets(
     steps: list[tuple[str, int, bool]],
     noise: int,
-    world: Authority,
-    trail: AuditTrail,
+    origin: Callable[..., Origin],
     rules: Policy,
     track: Make,
     cancel: Make,
     reports: ModuleType,
 ) -> None:
     """The same day twice. In one, KOR also has secret tracks, corrects and cancels them, and its sensors differ."""
-    from tests.broker.gateway.conftest import Origin  # noqa: PLC0415 - the module has another name under pytest
 
     async def day(*, with_secrets: bool) -> list[bytes]:
-        kor = await Origin(world, trail, rules).start()
+        kor = await origin(rules).start()
         names: list[str] = []
         for number, (what, value, is_secret) in enumerate(steps):
             if what == "wait":
@@ -473,9 +473,16 @@ async def test_the_hubs_share_for_the_own_picture_is_a_release_like_any_other(
 ) -> None:
     await kor.report(track("a"), reports.label())
     assert await kor.outbox("KOR") == []
-    own = "- {id: S, effect: release, to: [self], when: 'body == \"track\"', give: {track_time: exact, track_place: exact}, reason: r}"
+    own = """
+- id: SELF
+  effect: release
+  to: [self]
+  when: 'body == "track"'
+  give: {track_time: exact, track_place: exact}
+  reason: r
+"""
     kor.pipeline.policy.current = policy_of(RULES + own)
     await kor.report(track("b"), reports.label(to=("JPN",)))
     (sent,) = await kor.outbox("KOR")
     assert sent.header.label.releasable_to == ["KOR"]
-    assert envelope_pb2.PRECEDENCE_IMMEDIATE == sent.header.precedence
+    assert sent.header.precedence == envelope_pb2.PRECEDENCE_IMMEDIATE

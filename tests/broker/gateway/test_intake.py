@@ -19,7 +19,7 @@ NOW_NS = 1_780_000_000 * limits.SECOND_NS
 EXERCISE = content_pb2.MODE_EXERCISE
 
 
-def sender(name: str = "aegis-1", mode: int = EXERCISE) -> Identity:
+def sender(name: str = "aegis-1", mode: content_pb2.Mode.ValueType = EXERCISE) -> Identity:
     return Identity(MemberId("KOR"), Role.SYSTEM, mode, name, f"spiffe://kor.vedette/system/exercise/{name}")
 
 

@@ -15,8 +15,8 @@ from broker.envelope import identity_of
 from broker.hub.admit import Admitted, admit
 from broker.hub.exercises import Exercises
 from broker.hub.guard import guard
-from broker.hub.windows import Windows
 from broker.refusal import Reason, Refused
+from broker.windows import Windows
 from certs.identity import MemberId, Role
 from certs.roster import Pair
 from vedette.v1 import content_pb2, envelope_pb2

@@ -223,6 +223,34 @@ def test_a_cell_that_came_with_the_message_is_carried_on_and_never_narrowed(make
     assert (coarse.space_m, coarse.time.seconds) == (20_000.0, 10)
 
 
+def test_the_coordinates_of_one_place_share_the_coarsest_of_their_levels(maker: Any) -> None:
+    content = maker(3).content("impact", density=1.0)
+    centre = content.impact.area.ellipse.centre
+    centre.lat_deg, centre.lon_deg = 40.12345, 141.0
+    content.impact.area.ellipse.probability = 0.95
+    longitude = "impact.area.ellipse.centre.lon_deg"
+    view = redact(content, decision_of(dict.fromkeys(LEAVES, Level.EXACT) | {longitude: Level.CELL_10KM}, "impact"))
+    assert view.impact.area.ellipse.centre.lat_deg != 40.12345
+    assert view.impact.area.cell.space_m == 10_000.0
+
+
+def test_a_spread_is_never_finer_than_what_it_speaks_of(maker: Any) -> None:
+    content = maker(1).content("track", density=1.0)
+    content.track.apogee_m.value, content.track.apogee_m.sigma = 123_456.0, 12.0
+    levels = dict.fromkeys(LEAVES, Level.EXACT) | {"track.apogee_m.value": Level.CELL_10KM}
+    apogee = redact(content, decision_of(levels, "track")).track.apogee_m
+    assert (apogee.value, apogee.sigma) == (120_000.0, 10_000.0)
+
+
+def test_a_coarse_time_hides_the_axes_of_what_stands_still(maker: Any) -> None:
+    content = maker(1).content("track", density=1.0)
+    content.track.state.velocity_mps[:] = [0.0, 0.0, 0.0]
+    content.track.state.covariance[:] = [0.0] * 21
+    content.track.state.covariance[1] = 5.0
+    levels = dict.fromkeys(LEAVES, Level.EXACT) | {"track.state.valid_at": Level.CELL_10KM}
+    assert redact(content, decision_of(levels, "track")).track.state.covariance[1] == 0.0
+
+
 def test_a_coarse_direction_carries_its_spread_or_is_not_shown(maker: Any) -> None:
     content = maker(1).content("launch", density=1.0)
     content.launch.azimuth_deg = 93.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import limits
-from broker.hub.windows import STATE_PREFIX, Epochs, Standing, Window, Windows
+from broker.windows import STATE_PREFIX, Epochs, Standing, Window, Windows
 from vedette.v1 import content_pb2, envelope_pb2
 
 SPAN = limits.REPLAY_WINDOW

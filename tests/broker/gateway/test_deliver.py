@@ -1,0 +1,280 @@
+"""Step 9 over an inbox in memory: what a watcher is shown, in which order, and when it is woken."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from broker import limits
+from broker.clock import ManualClock, timestamp
+from broker.gateway.deliver import Delivery
+from broker.gateway.downlink import INBOX
+from broker.gateway.link import LinkState
+from broker.refusal import Reason, Refused
+from broker.stages import Metrics
+from broker.store import NewRecord
+from broker.store.memory import open_memory
+from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, journal_pb2, national_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+NOW_NS = 1_780_000_000 * limits.SECOND_NS
+EXERCISE, TEST = content_pb2.MODE_EXERCISE, content_pb2.MODE_TEST
+NOT_A_LAUNCH = content_pb2.EVENT_STATE_NOT_A_LAUNCH
+
+
+class Floor:
+    """A gateway's inbox and one watch of it."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.clock = delivery.clock
+
+    async def put(
+        self, name: str, *, event: bytes = b"e" * 16, mode: int = EXERCISE, state: int = 0, **options: Any
+    ) -> None:
+        """Append a track to the inbox, or a status, or with `cancels` a bare reference."""
+        content = content_pb2.Content()
+        content.header.message_id = name.encode().ljust(16, b".")
+        content.header.origin = "KOR"
+        if "cancels" in options:
+            target = options["cancels"].encode().ljust(16, b".")
+            content.header.references.add(message_id=target, relation=content_pb2.RELATION_CANCELS)
+        elif state:
+            content.status.event_id, content.status.state = event, content_pb2.EventState.ValueType(state)
+        else:
+            content.track.event_id = event
+        header = envelope_pb2.RoutingHeader(origin="KOR", recipient="JPN", message_id=content.header.message_id)
+        header.stale_after.CopyFrom(timestamp(options.get("stale_ns", NOW_NS + 10**12)))
+        envelope = envelope_pb2.Envelope(header=header.SerializeToString(), body=content.SerializeToString())
+        entry = journal_pb2.InboxRecord(
+            delivery=exchange_pb2.Delivery(envelope=envelope.SerializeToString()),
+            received_at=timestamp(NOW_NS),
+            catching_up=options.get("catching_up", False),
+        )
+        key = content.header.message_id + bytes([mode])
+        await self.delivery.store.append([NewRecord(INBOX, key, bytes(32), entry.SerializeToString(), lane=mode)])
+
+    @asynccontextmanager
+    async def watching(self, *, after: bytes = b"", mode: int = EXERCISE, **options: Any) -> AsyncIterator[Watching]:
+        request = national_pb2.WatchRequest(resume_after=after, **options)
+        watch = Watching(self.delivery.watch(request, mode))
+        try:
+            yield watch
+        finally:
+            await watch.close()
+
+
+class Watching:
+    def __init__(self, responses: AsyncIterator[national_pb2.WatchResponse]) -> None:
+        self._responses = responses
+        self._waiting: asyncio.Future[national_pb2.WatchResponse] | None = None
+        self.position = b""
+
+    async def next(self) -> str:
+        """Return the next event in short: `a`, `RAISE e`, `LOWER e`, `link True`, `gap`; marks behind it."""
+        self._waiting = self._waiting or asyncio.ensure_future(anext(self._responses))
+        response = await asyncio.wait_for(self._waiting, 5)
+        self._waiting = None
+        self.position = response.position
+        match response.WhichOneof("event"):
+            case "warning":
+                name = response.warning.header.message_id.rstrip(b".").decode()
+                marks = [national_pb2.Mark.Name(mark).removeprefix("MARK_") for mark in response.warning.marks]
+                return " ".join([name, *marks])
+            case "alarm":
+                alarm = national_pb2.Alarm.Name(response.alarm.alarm).removeprefix("ALARM_")
+                return f"{alarm} {response.alarm.event_id[:1].decode()}"
+            case "link":
+                return f"link {response.link.hub_connected}"
+            case _:
+                return "gap"
+
+    async def take(self, count: int) -> list[str]:
+        return [await self.next() for _ in range(count)]
+
+    async def nothing_more(self, wait_s: float = 0.1) -> bool:
+        self._waiting = self._waiting or asyncio.ensure_future(anext(self._responses))
+        done, _ = await asyncio.wait({self._waiting}, timeout=wait_s)
+        return not done
+
+    async def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
+        await self._responses.aclose()  # type: ignore[attr-defined] # it is an async generator
+
+
+@pytest.fixture
+async def floor() -> Floor:
+    clock, metrics = ManualClock(NOW_NS), Metrics()
+    live = asyncio.Event()
+    live.set()
+    return Floor(Delivery(await open_memory(), LinkState(clock, metrics), live, clock, metrics))
+
+
+async def test_a_watch_gets_all_from_before_marked_and_then_what_comes(floor: Floor) -> None:
+    await floor.put("a")
+    async with floor.watching() as watch:
+        assert await watch.take(3) == ["link False", "a CATCHING_UP", "RAISE e"]
+        await floor.put("b")
+        assert await watch.take(1) == ["b"]
+        await floor.put("c", event=b"f" * 16)
+        assert await watch.take(2) == ["c", "RAISE f"]
+
+
+async def test_what_was_cancelled_meanwhile_wakes_nobody(floor: Floor) -> None:
+    await floor.put("a")
+    await floor.put("b", event=b"f" * 16)
+    await floor.put("x", cancels="a")
+    async with floor.watching() as watch:
+        shown = await watch.take(6)
+        assert shown[1:4] == ["a CATCHING_UP", "b CATCHING_UP", "x CATCHING_UP"]
+        assert shown[4:] == ["LOWER e", "RAISE f"], "what holds at the head, once"
+        assert await watch.nothing_more()
+
+
+async def test_who_resumes_gets_what_came_after_its_position_and_nothing_twice(floor: Floor) -> None:
+    for name in "abc":
+        await floor.put(name)
+    async with floor.watching() as watch:
+        await watch.take(3)
+        position = watch.position
+    async with floor.watching(after=position) as watch:
+        assert await watch.take(3) == ["link False", "c CATCHING_UP", "RAISE e"]
+        assert await watch.nothing_more()
+
+
+async def test_who_resumes_is_told_of_the_end_of_what_it_was_woken_for(floor: Floor) -> None:
+    await floor.put("a")
+    await floor.put("b", event=b"f" * 16)
+    async with floor.watching() as watch:
+        await watch.take(5)
+        position = watch.position
+    await floor.put("x", cancels="a")
+    await floor.put("s", event=b"f" * 16, state=NOT_A_LAUNCH)
+    async with floor.watching(after=position) as watch:
+        shown = await watch.take(5)
+        assert shown[1:3] == ["x CATCHING_UP", "s CATCHING_UP"]
+        assert sorted(shown[3:]) == ["LOWER e", "LOWER f"], "or the alarm would stand for ever"
+
+
+async def test_a_track_that_trails_behind_the_end_does_not_wake_who_resumes_in_between(floor: Floor) -> None:
+    await floor.put("a")
+    await floor.put("s", state=NOT_A_LAUNCH)
+    async with floor.watching() as watch:
+        await watch.take(4)
+        position = watch.position
+    async with floor.watching(after=position) as watch:
+        assert await watch.take(1) == ["link False"]
+        await floor.put("late")
+        assert await watch.take(1) == ["late"]
+        assert await watch.nothing_more()
+
+
+async def test_who_wants_only_what_is_live_is_told_which_alarms_stand(floor: Floor) -> None:
+    await floor.put("a")
+    async with floor.watching(live_only=True) as watch:
+        assert await watch.take(2) == ["link False", "RAISE e"]
+        await floor.put("b")
+        assert await watch.take(1) == ["b"]
+
+
+async def test_while_the_gateway_catches_up_alarms_wait_and_no_longer_than_a_second(floor: Floor) -> None:
+    floor.delivery.live.clear()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await floor.put("a")
+    async with floor.watching() as watch:
+        assert await watch.take(3) == ["link False", "a CATCHING_UP", "RAISE e"]
+    assert limits.CATCH_UP_WAIT_S <= loop.time() - begun < 3 * limits.CATCH_UP_WAIT_S
+
+
+async def test_after_an_absence_of_the_gateway_a_watch_that_stayed_hears_what_holds_once(floor: Floor) -> None:
+    async with floor.watching() as watch:
+        assert await watch.take(1) == ["link False"]
+        await floor.put("a")
+        assert await watch.take(2) == ["a", "RAISE e"]
+        floor.delivery.live.clear()
+        await floor.put("b", event=b"f" * 16, catching_up=True)
+        await floor.put("x", cancels="b", catching_up=True)
+        await floor.put("y", cancels="a", catching_up=True)
+        assert await watch.take(3) == ["b CATCHING_UP", "x CATCHING_UP", "y CATCHING_UP"]
+        floor.delivery.live.set()
+        assert await watch.take(2) == ["LOWER e", "LOWER f"]
+        assert await watch.nothing_more()
+        await floor.put("c", event=b"g" * 16)
+        assert await watch.take(2) == ["c", "RAISE g"]
+
+
+async def test_late_is_a_mark_and_wakes_all_the_same(floor: Floor) -> None:
+    async with floor.watching() as watch:
+        await watch.take(1)
+        await asyncio.sleep(0.05)
+        await floor.put("a", stale_ns=NOW_NS - 1)
+        assert await watch.take(2) == ["a LATE", "RAISE e"]
+
+
+async def test_a_watch_sees_its_own_mode_and_no_gap_of_another(floor: Floor) -> None:
+    await floor.put("a", mode=TEST)
+    async with floor.watching() as watch:
+        assert await watch.take(1) == ["link False"]
+        await asyncio.sleep(0)
+        floor.delivery.report_gap(national_pb2.Gap(origin="KOR", first_missing=1, last_missing=2), TEST)
+        assert await watch.nothing_more()
+        await floor.put("b")
+        floor.delivery.report_gap(national_pb2.Gap(origin="KOR", first_missing=1, last_missing=2), EXERCISE)
+        assert sorted(await watch.take(3)) == ["RAISE e", "b", "gap"]
+
+
+async def test_every_change_of_the_link_is_told(floor: Floor) -> None:
+    link = floor.delivery.link
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        for up in (True, False, True):
+            floor.clock.advance(1)  # type: ignore[attr-defined] # a ManualClock
+            await link.set(up=up, down=up)
+            assert await watch.next() == f"link {up}"
+
+
+@pytest.mark.parametrize("token", [b"\x01", bytes(9), b"\xff" * 8])
+async def test_a_position_that_was_never_given_out_is_refused(token: bytes, floor: Floor) -> None:
+    await floor.put("a")
+    with pytest.raises(Refused) as refused:
+        async with floor.watching(after=token) as watch:
+            await watch.next()
+    assert refused.value.reason == Reason.REASON_BAD_POSITION
+
+
+async def test_who_resumes_behind_what_was_trimmed_goes_on_from_the_oldest_kept(floor: Floor) -> None:
+    for name in "abcd":
+        await floor.put(name)
+    async with floor.watching() as watch:
+        await watch.take(2)
+        position = watch.position
+    await floor.delivery.store.trim(INBOX, before=4)
+    async with floor.watching(after=position) as watch:
+        assert await watch.take(2) == ["link False", "d CATCHING_UP"]
+
+
+async def test_a_watch_that_does_not_read_holds_up_nobody(floor: Floor) -> None:
+    async with floor.watching() as stopped, floor.watching() as other:
+        assert await stopped.next() == "link False"
+        assert await other.next() == "link False"
+        names = [f"m{number}" for number in range(3 * limits.FRAME_MESSAGES_MAX)]
+        for name in names:
+            await floor.put(name)
+        assert [name for name in await other.take(len(names) + 1) if name != "RAISE e"] == names
+        assert [name for name in await stopped.take(len(names) + 1) if name != "RAISE e"] == names
+
+
+async def test_a_watch_that_ends_leaves_nothing_behind(floor: Floor) -> None:
+    before = len(asyncio.all_tasks())
+    async with floor.watching() as watch:
+        await watch.next()
+    await asyncio.sleep(0.05)
+    assert (len(asyncio.all_tasks()), floor.delivery._watches) == (before, set())
