@@ -42,6 +42,7 @@ WATCHERS_MAX: Final = 256  # of open watches at one gateway
 CREDITS: Final = 1024  # envelopes under way from one origin
 RECONNECT_FIRST_S: Final = 0.05
 RECONNECT_MAX_S: Final = 2.0
+RESENDS_MAX: Final = 30  # of an envelope that the hub refuses for what may pass: about a minute
 CALL_DEADLINE_S: Final = 10.0  # of one unary call
 DRAIN_S: Final = 5.0  # from SIGTERM to the end
 HANDSHAKE_TIMEOUT_MS: Final = 5_000
@@ -75,7 +76,8 @@ AUDIT_LINE_BYTES_MAX: Final = 16 * 1024  # an entry with longer fields says so i
 AUDIT_SYNC_S: Final = 0.1  # entries gather so long for one fsync, so that the trail does not compete with the stores
 
 # --- time -------------------------------------------------------------------------------------------------------------
-FUTURE_MAX_NS: Final = 30 * SECOND_NS  # a clock further ahead than this is wrong; the message says so instead of lying
+FUTURE_MAX_NS: Final = 12 * 3600 * SECOND_NS  # beyond it no key or certificate holds; below it, no silence
+CLOCK_AHEAD_NS: Final = 30 * SECOND_NS  # a message released so far ahead of our clock is counted: one clock is wrong
 EPOCH_AHEAD_MAX_MS: Final = 24 * 3600 * 1000  # a new epoch may begin at most a day ahead of our clock
 TICK_NS: Final = SECOND_NS  # cadence of Tick records
 TICK_IDLE_NS: Final = 7_200 * SECOND_NS  # a log with no record for so long stops ticking: longer than any flight

@@ -84,14 +84,15 @@ async def _report_all(
                 refused_count += 1
                 click.echo(f"{number}: refused: {refused}")
     if refused_count:
-        fail(f"{refused_count} reports were refused", Exit.DENIED)
+        fail("1 report was refused" if refused_count == 1 else f"{refused_count} reports were refused", Exit.DENIED)
 
 
 async def _report(reporter: Reporter, number: int, request: ReportRequest) -> None:
     receipt = await reporter.send(request)
-    what = "duplicate" if receipt.duplicate else "accepted"
-    where = "" if receipt.hub_connected else " (kept here: the hub is not connected)"
-    click.echo(f"{number}: {what}{where}")
+    what = "duplicate: it was here already" if receipt.duplicate else "accepted"
+    many = "" if receipt.content_count == 1 else f", {receipt.content_count} messages"
+    where = "" if receipt.hub_connected else ", kept here: the hub is not connected, other nations do not have it yet"
+    click.echo(f"{number}: {what}{many}{where}")
 
 
 def _request(

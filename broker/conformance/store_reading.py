@@ -46,8 +46,9 @@ async def the_seam_has_no_gap(open_store: OpenStore, path: Path) -> None:
     ends = {None: count + 2, 0: count + 1, 1: count + 2}  # the last two records, one in each lane
     followers: list[tuple[int, int | None, asyncio.Task[list[Record]]]] = []
     async with opened(open_store, path) as store:
+        await _append_in_many_ways(store, range(400))  # so that there is something to replay
         async with asyncio.TaskGroup() as group:
-            appending = group.create_task(_append_in_many_ways(store, count))
+            appending = group.create_task(_append_in_many_ways(store, range(400, count)))
             while not appending.done() or len(followers) < FOLLOWERS:
                 if len(followers) < FOLLOWERS:
                     after = max(0, (await store.bounds(STREAM)).last - 60 * len(followers))
@@ -65,10 +66,10 @@ async def the_seam_has_no_gap(open_store: OpenStore, path: Path) -> None:
             expect(taking.result(), promised, f"records of follow({after}, lane={lane})")
 
 
-async def _append_in_many_ways(store: Store, count: int) -> None:
+async def _append_in_many_ways(store: Store, numbers: range) -> None:
     """Append in batches of one and of forty, several at once."""
-    for start in range(0, count, 50):
-        new = [new_record(number, lane=number % 2) for number in range(start, start + 50)]
+    for start in range(0, len(numbers), 50):
+        new = [new_record(number, lane=number % 2) for number in numbers[start : start + 50]]
         await asyncio.gather(store.append(new[10:]), *(store.append([one]) for one in new[:10]))
 
 

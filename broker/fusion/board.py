@@ -185,7 +185,7 @@ class Board:
         """Take in a message."""
         identity = contribution.key[5]
         self._standing.setdefault(identity, []).append(contribution)
-        for source in contribution.made_from:
+        for source in self._sources(contribution):
             self._made_from.setdefault(source, {})[contribution.message_key] = contribution
         if contribution.event_id:
             node = self.nodes.get(contribution.node_key)
@@ -197,7 +197,7 @@ class Board:
                 self._note(contribution, entry)
         if (contribution.same or contribution.not_same) and contribution.origin == self.recipient:
             self._linking[contribution.message_key] = contribution
-        self._reconsider(identity)
+        self._reconsider(contribution)
 
     def _fall(self, contribution: Contribution) -> None:
         """Let go of a message."""
@@ -206,37 +206,54 @@ class Board:
         self._standing[identity] = others
         if not others:
             del self._standing[identity]
-        for source in contribution.made_from:
+        for source in self._sources(contribution):
             self._made_from.get(source, {}).pop(contribution.message_key, None)
         node = self.nodes.get(contribution.node_key)
         if node is not None:
             node.remove(contribution)
             self._note(contribution, None)
         self._linking.pop(contribution.message_key, None)
-        self._reconsider(identity)
+        self._reconsider(contribution)
 
     def _entry(self, contribution: Contribution) -> Entry | None:
-        """Return the report as it counts: not at all if all that it was made from is counted already."""
+        """Return the report as it counts: not at all if all that it was made from is counted already.
+
+        What was made from more, and a source that comes in fold order behind what was made from it, may be in already.
+        """
         if not isinstance(contribution.body, Report):
             return None
-        raw = contribution.lineage == content_pb2.LINEAGE_KIND_RAW
-        complete = contribution.lineage == content_pb2.LINEAGE_KIND_COMPLETE and contribution.made_from
-        if complete and all(source in self._standing for source in contribution.made_from):
+        if self._is_redundant(contribution):
             return None
-        return Entry(contribution.key, contribution.track_key, contribution.body, common=not raw)
+        derived = self._made_from.get(contribution.key[5], {}).values()
+        common = contribution.lineage != content_pb2.LINEAGE_KIND_RAW or any(
+            one.key < contribution.key and not self._is_redundant(one) for one in derived
+        )
+        return Entry(contribution.key, contribution.track_key, contribution.body, common=common)
 
-    def _reconsider(self, identity: bytes) -> None:
-        """Look again at what was made from a message that has come or gone."""
-        for derived in list(self._made_from.get(identity, {}).values()):
-            node = self.nodes.get(derived.node_key)
-            if node is None or derived.key not in node.standing:
+    def _sources(self, contribution: Contribution) -> tuple[bytes, ...]:
+        """Return what a message was made from; what an origin calls raw was made from nothing."""
+        return () if contribution.lineage == content_pb2.LINEAGE_KIND_RAW else contribution.made_from
+
+    def _is_redundant(self, contribution: Contribution) -> bool:
+        """Say whether a message was made from exactly what is held."""
+        if contribution.lineage != content_pb2.LINEAGE_KIND_COMPLETE or not contribution.made_from:
+            return False
+        return all(source in self._standing for source in contribution.made_from)
+
+    def _reconsider(self, contribution: Contribution) -> None:
+        """Look again at what was made from a message that has come or gone, and at what it was made from."""
+        related = list(self._made_from.get(contribution.key[5], {}).values())
+        related += [one for source in self._sources(contribution) for one in self._standing.get(source, ())]
+        for one in related:
+            node = self.nodes.get(one.node_key)
+            if node is None or one.key not in node.standing or not isinstance(one.body, Report):
                 continue
-            entry = self._entry(derived)
+            entry = self._entry(one)
             if entry is None:
-                node.withdraw(derived.track_key, derived.key)
+                node.withdraw(one.track_key, one.key)
             else:
-                node.add(derived, entry)
-            self._note(derived, entry)
+                node.add(one, entry)
+            self._note(one, entry)
 
     def _note(self, contribution: Contribution, entry: Entry | None) -> None:
         """Note what became of a report, for the comparisons and the histories."""

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 CHAIN_MAX: Final = 64  # ancestors of a correction that are looked at
 SELF: Final = "self"
+THIRD_PARTY: Final = "VEDETTE-THIRD-PARTY"  # in the audit trail, beside the rules of the policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Discloser:
     ledger: Ledger
     held: Held
     may_pass_on: Callable[[str, str], bool]
+    takes_anothers: Callable[[str], bool]  # whether we may pass on to this recipient what belongs to a third member
 
     async def disclose(
         self, taken: Taken, policy: Policy, recipient: str, *, now_ns: int, held: journal_pb2.HeldRecord | None = None
@@ -81,6 +83,8 @@ class Discloser:
         """
         subject = Subject(taken.content, taken.label, taken.precedence)
         decision = decide(policy, subject, SELF if recipient == self.us else recipient, now_ns=now_ns)
+        if not self._is_ours_to_give(taken.label, recipient):
+            decision = replace(decision, released=False, rule_ids=(*decision.rule_ids, THIRD_PARTY))
         if held is not None:
             decision = combine(decision_from_json(held.decision), decision)
         try:
@@ -90,6 +94,12 @@ class Discloser:
         except Exception as fault:  # an error in disclosing is a denial for this recipient, and an alarm
             log.exception("disclosing to %s failed", recipient)
             return Disclosed(recipient, "withheld", replace(decision, released=False, fault=type(fault).__name__))
+
+    def _is_ours_to_give(self, label: envelope_pb2.SecurityLabel, recipient: str) -> bool:
+        """Return whether what belongs to another may go there. The hub asks too; but a number would be used up then."""
+        if label.policy in (self.us, recipient) or recipient == self.us:
+            return True
+        return self.takes_anothers(recipient) and not label.originator_controlled
 
     async def _dispatch(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
         references = taken.content.header.references

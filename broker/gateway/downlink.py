@@ -21,12 +21,12 @@ from broker import limits
 from broker.clock import nanoseconds, timestamp
 from broker.content import parse_strict
 from broker.envelope import length_prefixed
-from broker.gateway.link import Leaving
+from broker.gateway.link import Leaving, in_time
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
 from broker.rpc import first_of
 from broker.stages import Leg, mode_label, precedence_label
-from broker.store import NewRecord, Outcome
+from broker.store import NewRecord, Outcome, StoreError
 from broker.windows import STATE_PREFIX, Windows
 
 import grpc.aio  # isort: skip
@@ -90,7 +90,7 @@ class Downlink:
             )
         )
         try:
-            first = await call.read()
+            first = await in_time(call.read())
             if not isinstance(first, exchange_pb2.FollowResponse) or not first.HasField("welcome"):
                 raise Leaving(limits.RECONNECT_FIRST_S)
             await self.link.set(down=True)
@@ -107,7 +107,7 @@ class Downlink:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(conversation))
                 group.create_task(self._probe(conversation))
-        except* (Leaving, grpc.aio.AioRpcError) as ended:
+        except* (Leaving, grpc.aio.AioRpcError, StoreError) as ended:
             raise first_of(ended) from None
 
     async def _receive(self, conversation: _Conversation) -> None:

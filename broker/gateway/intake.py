@@ -12,8 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from broker import limits
-from broker.content import check_content
+from broker.content import check_content, check_message
 from broker.envelope import length_prefixed
 from broker.gateway.ids import Scope, intake_key
 from broker.plugin import UnreadableLine
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 BODIES: Final = frozenset({"launch", "track", "impact", "status", "heartbeat", "notice"})
 ADAPTERS_MAX: Final = 1024  # sensors times sessions of one nation
+LABEL_ITEMS_MAX: Final = 32
+# What a recipient's copy may need beyond the report: ids of 16 bytes for shorter ones, stamps, and what is withheld.
+ROOM_BYTES: Final = 6 * 1024
+_MEMBER: Final = re.compile(r"[A-Z][A-Z0-9]{2,7}")
+_CAVEAT: Final = re.compile(r"[A-Z0-9-]{1,32}")
 _SESSION: Final = re.compile(r"[A-Za-z0-9._:-]{0,64}")
 
 
@@ -58,6 +65,8 @@ class Intake:
 
     def take(self, request: ReportRequest, sender: Identity, *, now_ns: int) -> list[Taken]:
         """Return what the report says, possibly several messages or none. Raises Refused."""
+        if len(UnknownFieldSet(request)):
+            raise Refused(Reason.REASON_UNKNOWN_FIELD, "ReportRequest: only the fields of this schema version")
         if not _SESSION.fullmatch(request.session):
             raise Refused(Reason.REASON_OUT_OF_RANGE, "session: at most 64 of A-Z a-z 0-9 . _ : -")
         match request.WhichOneof("report"):
@@ -133,6 +142,8 @@ class Intake:
         content.header.ClearField("disclosure")  # ours to write
         content.header.ClearField("stamps")
         check_content(content, incoming=False)  # 1.4 form
+        if content.ByteSize() > limits.BODY_BYTES_MAX - ROOM_BYTES:  # the hub would refuse it, and nobody would know
+            raise Refused(Reason.REASON_TOO_LARGE, f"a report may have {limits.BODY_BYTES_MAX - ROOM_BYTES} bytes")
         body = content.WhichOneof("body")
         if body is not None and body not in BODIES:  # 1.5 a system may not speak for the hub or for a person
             raise Refused(Reason.REASON_BODY_NOT_ALLOWED, f"{body} is not a report")
@@ -168,8 +179,13 @@ def check_label(precedence: int, label: envelope_pb2.SecurityLabel) -> None:
         raise Refused(Reason.REASON_PRECEDENCE, "precedence must be ROUTINE to FLASH_OVERRIDE")
     if label.classification == envelope_pb2.CLASSIFICATION_UNSPECIFIED or not label.policy:
         raise Refused(Reason.REASON_UNLABELLED, "the label must name its policy and classification")
-    if label.classification not in envelope_pb2.Classification.values():
-        raise Refused(Reason.REASON_UNKNOWN_ENUM_VALUE, "label.classification")
+    check_message(label)
+    if len(label.releasable_to) > LABEL_ITEMS_MAX or len(label.caveats) > LABEL_ITEMS_MAX:
+        raise Refused(Reason.REASON_TOO_LARGE, f"a label names at most {LABEL_ITEMS_MAX} members and caveats")
+    if not all(_MEMBER.fullmatch(code) for code in (label.policy, *label.releasable_to)):
+        raise Refused(Reason.REASON_OUT_OF_RANGE, "label: policy and releasable_to are member codes such as KOR")
+    if not all(_CAVEAT.fullmatch(caveat) for caveat in label.caveats):
+        raise Refused(Reason.REASON_OUT_OF_RANGE, "label.caveats: capital letters, digits and hyphens, at most 32")
 
 
 def taken_of(

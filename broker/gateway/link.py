@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
@@ -17,6 +17,7 @@ from broker.content import check_message
 from broker.offset import Offset, OffsetEstimate
 from broker.refusal import Refused, reason_name
 from broker.rpc import CHANNEL_OPTIONS, refusal_of
+from broker.store import StoreError
 
 import grpc  # isort: skip
 import grpc.aio  # isort: skip
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from broker.stages import Metrics
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Leaving(Exception):  # noqa: N818 - not an error: the hub said goodbye
@@ -114,11 +116,20 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials) -> grpc.aio
     return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
 
+async def in_time(reading: Awaitable[T]) -> T:
+    """Return what a hub says, unless it takes too long to say it. Raises Leaving."""
+    try:
+        async with asyncio.timeout(limits.CALL_DEADLINE_S):
+            return await reading
+    except TimeoutError:
+        raise Leaving(limits.RECONNECT_FIRST_S) from None
+
+
 async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None:
     """Run an attempt again and again until cancelled, with a pause that grows while it fails at once.
 
-    An attempt that ends by a lost connection, a refusal or a goodbye is normal life here; anything else is a bug of
-    ours and ends the gateway, which its supervisor restarts.
+    An attempt that ends by a lost connection, a refusal, a goodbye or a full disk is normal life here; anything else
+    is a bug of ours and ends the gateway, which its supervisor restarts.
     """
     pause_s = limits.RECONNECT_FIRST_S
     while True:
@@ -132,6 +143,9 @@ async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None
             refusal = refusal_of(error)
             reason = reason_name(refusal.reason) if refusal is not None else error.code().name
             log.info("%s ended: %s", name, reason)
+        except StoreError as error:
+            log.error("%s ended: the store answered %s", name, type(error).__name__)  # noqa: TRY400 - expected
+            pause_s = limits.RECONNECT_MAX_S
         if loop.time() - began > limits.RECONNECT_MAX_S:
             pause_s = limits.RECONNECT_FIRST_S
         await asyncio.sleep(pause_s)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
-from broker.gateway.release import Policy, PolicyError
+from broker.gateway.release import Policy, PolicyError, decider_of
 from certs.dsse import DocumentError
 from certs.signature import verify_document
 
@@ -94,20 +94,29 @@ class PolicyInForce:
         while True:
             await asyncio.sleep(LOOK_S)
             seen = self._look()
-            if seen != self._seen or 0 < self._not_before_ns <= self.clock.wall_ns():
-                self._seen = seen
-                self.reload()
+            if seen == self._seen and not 0 < self._not_before_ns <= self.clock.wall_ns():
+                continue
+            self._seen = seen
+            try:
+                newest = await asyncio.to_thread(
+                    self._newer
+                )  # to read and compile one takes longer than a warning may wait
+            except PolicyRefused as error:
+                self._reject(error)
+            else:
+                self._take(newest)
 
     def reload(self) -> None:
         """Look at the files now; take them over or keep what is in force."""
-        self._not_before_ns = 0
         try:
             newest = self._newer()
         except PolicyRefused as error:
-            log.error("policy not taken over: %s", error)  # noqa: TRY400 - expected, no trace
-            self.metrics.policy_rejected.inc()
-            self.audit.note("policy-rejected", reason=str(error)[: limits.DETAIL_CHARS_MAX])
-            return
+            self._reject(error)
+        else:
+            self._take(newest)
+
+    def _take(self, newest: Policy) -> None:
+        self._not_before_ns = 0
         if newest.effective_ns > self.clock.wall_ns():
             log.info("policy version=%d waits until it is effective", newest.version)
             self._not_before_ns = newest.effective_ns
@@ -115,6 +124,12 @@ class PolicyInForce:
             self.current = newest
             self._expired = False
             self._announce()
+
+    def _reject(self, error: PolicyRefused) -> None:
+        self._not_before_ns = 0
+        log.error("policy not taken over: %s", error)
+        self.metrics.policy_rejected.inc()
+        self.audit.note("policy-rejected", reason=str(error)[: limits.DETAIL_CHARS_MAX])
 
     def _newer(self) -> Policy:
         newest = read_policy(self.path, nation=self.nation, members=self.members)
@@ -150,7 +165,8 @@ def signature_path(path: Path) -> Path:
 def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
     """Return the policy in a file, if an officer of the nation signed exactly these bytes. Raises PolicyRefused."""
     try:
-        payload = path.read_bytes()
+        with path.open("rb") as file:
+            payload = file.read(limits.POLICY_BYTES_MAX + 1)  # one more than allowed: too long is refused, not cut
         signature = signature_path(path).read_bytes()[: SIGNATURE_BYTES_MAX + 1]
     except OSError as error:
         raise PolicyRefused(
@@ -164,9 +180,10 @@ def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
     except DocumentError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
     try:
-        text = payload.decode()
-        return Policy.parse(text, nation=nation)
+        policy = Policy.parse(payload.decode(), nation=nation)
     except UnicodeDecodeError as error:
         raise PolicyRefused(f"{path.name}: is not UTF-8") from error
     except PolicyError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
+    decider_of(policy)  # compiled now, so that the first warning does not pay for it
+    return policy

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from broker import limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
-from broker.gateway import canary
+from broker.gateway import canary, known
 from broker.gateway.deliver import Delivery
 from broker.gateway.disclose import Discloser
 from broker.gateway.downlink import Downlink
@@ -26,7 +26,7 @@ from broker.gateway.link import LinkState, keep_trying, open_channel
 from broker.gateway.load import load_nation
 from broker.gateway.national import National
 from broker.gateway.pipeline import Pipeline
-from broker.gateway.policy import PolicyInForce
+from broker.gateway.policy import PolicyInForce, PolicyRefused
 from broker.gateway.recover import Recovery
 from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
@@ -36,8 +36,9 @@ from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
 from broker.stages import Metrics, serve_metrics
 from broker.store.sqlite import open_sqlite
 from certs import tls
-from certs.identity import read_leaf
+from certs.identity import IdentityError, read_leaf
 from certs.keyring import Keyring
+from certs.members import MembersError
 from vedette.v1.national_pb2_grpc import add_NationalServicer_to_server
 
 import grpc.aio  # isort: skip
@@ -80,6 +81,15 @@ class Foundation:
         others = [code for code in current.nations() if code != self.us and current.may_exchange(self.us, code)]
         return [self.us, *others]
 
+    def may_pass_on(self, origin: str, recipient: str) -> bool:
+        """Return whether these two exchange."""
+        return self.members.current.may_exchange(origin, recipient) is not None
+
+    def takes_anothers(self, recipient: str) -> bool:
+        """Return whether we may pass on to this recipient what belongs to a third member."""
+        pair = self.members.current.may_exchange(self.us, recipient)
+        return pair is not None and pair.third_party
+
     def schema_version_of(self, recipient: str) -> int:
         """Return the newest schema that we and the recipient both speak."""
         least, most = self.members.current.members[recipient].schema_versions  # type: ignore[index] # a MemberId
@@ -98,6 +108,7 @@ async def run(settings: GatewaySettings) -> None:
             metrics=base.metrics,
             audit=base.audit,
         )
+        await _check_not_older(base, policy)
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
         channels = [_channel(settings, base.members.current) for _ in range(2)]
@@ -146,6 +157,7 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(keep_trying("downlink", downlink.run))
                 group.create_task(policy.watch())
                 group.create_task(base.members.watch())
+                group.create_task(known.keep_known(base.store, lambda: _documents(base, policy)))
                 group.create_task(_keep_health(servicer, link))
                 if settings.canary_s > 0:
                     group.create_task(_sing(base, pipeline))
@@ -185,6 +197,19 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
     return Foundation(settings, clock, metrics, store, audit, keyring, members)
 
 
+async def _check_not_older(base: Foundation, policy: PolicyInForce) -> None:
+    """Refuse to start with a document that is older than one that was in force here. Raises what a bad one raises."""
+    state = await base.store.state(known.PREFIX)
+    if cause := known.against(state, known.MEMBERS, base.members.current):
+        raise MembersError(f"{base.settings.members}: {cause}")
+    if cause := known.against(state, known.POLICY, policy.current):
+        raise PolicyRefused(f"{base.settings.policy}: {cause}")
+
+
+def _documents(base: Foundation, policy: PolicyInForce) -> dict[str, known.Document]:
+    return {known.MEMBERS: base.members.current, known.POLICY: policy.current}
+
+
 async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, Recovery]:
     streams = Streams(await base.store.state(STREAMS), now_ms=base.clock.wall_ns() // limits.MILLISECOND_NS)
     ledger = Ledger(base.store, base.us, Ids(base.keyring.secret), await base.store.state(LEDGER))
@@ -197,7 +222,7 @@ async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, 
         audit=base.audit,
         policy=policy,
         recipients=base.recipients,
-        discloser=Discloser(base.us, ledger, held, lambda a, b: base.members.current.may_exchange(a, b) is not None),
+        discloser=Discloser(base.us, ledger, held, base.may_pass_on, base.takes_anothers),
         ledger=ledger,
         held=held,
         streams=streams,
@@ -261,8 +286,11 @@ async def _sing(base: Foundation, pipeline: Pipeline) -> None:
 async def _measure_certificate(base: Foundation) -> None:
     """Keep the days that the gateway's certificate has left."""
     while True:
-        leaf = read_leaf((base.settings.certs_dir / "gateway.pem").read_bytes())
-        left_s = leaf.not_after.timestamp() - base.clock.wall_ns() / limits.SECOND_NS
+        try:
+            leaf = read_leaf((base.settings.certs_dir / "gateway.pem").read_bytes())
+            left_s = leaf.not_after.timestamp() - base.clock.wall_ns() / limits.SECOND_NS
+        except (OSError, IdentityError):
+            left_s = 0.0  # it is being replaced, or gone: the alarm says so, the gateway goes on
         base.metrics.certificate_days.labels("gateway").set(left_s / _DAY_S)
         await asyncio.sleep(_CERTIFICATE_LOOK_S)
 

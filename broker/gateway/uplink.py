@@ -2,12 +2,14 @@
 
 A receipt means durable at the hub. What was sent and not receipted when a connection ends is sent again: the same
 bytes, which the hub acknowledges as duplicates. An envelope that the hub refuses for itself is audited and passed over;
-one that it could not take now (full, unavailable, too fast) ends the connection and is tried again after a pause.
+one that it could not take now (full, unavailable, too fast) ends the connection and is tried again after a pause, and
+so, for a minute, is one that it would take with a newer members document.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.gateway.ledger import OUTBOX
-from broker.gateway.link import Leaving
+from broker.gateway.link import Leaving, in_time
 from broker.refusal import Reason, reason_name
 from broker.rpc import first_of
 from broker.stages import Leg, mode_label, precedence_label
+from broker.store import Corrupt, StoreError
 
 import grpc.aio  # isort: skip
 
@@ -39,7 +42,19 @@ log = logging.getLogger(__name__)
 
 CURSOR: Final = "cursor/uplink/"
 LANES: Final = (envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL)
+# What lies with the hub's state and not with the envelope: a full disk, or a members document that one of us does not
+# have yet. The envelope is sent again.
 PASSING: Final = frozenset({Reason.REASON_NO_CREDIT, Reason.REASON_STORE_FULL, Reason.REASON_UNAVAILABLE})
+PERHAPS_PASSING: Final = frozenset(
+    {
+        Reason.REASON_INTERNAL,
+        Reason.REASON_UNKNOWN_KEY,
+        Reason.REASON_UNKNOWN_RECIPIENT,
+        Reason.REASON_PAIR_NOT_ALLOWED,
+        Reason.REASON_EPOCH,
+        Reason.REASON_FUTURE,
+    }
+)
 CURSOR_WRITE_S: Final = 0.5  # a cursor that is behind costs duplicates, never a loss
 
 
@@ -62,6 +77,7 @@ class Uplink:
     metrics: Metrics
     audit: AuditTrail
     heads_known: Callable[[Sequence[exchange_pb2.StreamHead], ExchangeAsyncStub], Awaitable[None]]
+    _resent: tuple[tuple[int, int], int] = ((0, 0), 0)  # lane and position of what is sent again, and how often
     _cursors: dict[int, int] = field(default_factory=dict)
     _written: dict[int, int] = field(default_factory=dict)
     _waiting: dict[int, deque[Record]] = field(default_factory=dict)
@@ -81,16 +97,17 @@ class Uplink:
             )
         )
         try:
-            first = await call.read()
+            first = await in_time(call.read())
             if not isinstance(first, exchange_pb2.SubmitResponse) or not first.HasField("welcome"):
                 raise Leaving(limits.RECONNECT_FIRST_S)
             await self.heads_known(first.welcome.heads, stub)
             await self.link.set(up=True)
-            await self._converse(call, first.welcome.credits)
+            await self._converse(call, min(first.welcome.credits, limits.CREDITS))
         finally:
             call.cancel()
             await self.link.set(up=False)
-            await self._write_cursors()
+            with contextlib.suppress(StoreError):  # a cursor that is behind costs duplicates
+                await self._write_cursors()
 
     async def _converse(
         self, call: grpc.aio.StreamStreamCall[exchange_pb2.SubmitRequest, exchange_pb2.SubmitResponse], credits_: int
@@ -105,17 +122,28 @@ class Uplink:
                 group.create_task(self._receive(exchange))
                 group.create_task(self._keep_cursors())
                 group.create_task(self._probe(exchange))
-        except* (Leaving, grpc.aio.AioRpcError) as ended:
+        except* (Leaving, grpc.aio.AioRpcError, StoreError) as ended:
             raise first_of(ended) from None
 
     async def _fill(self, lane: int) -> None:
+        after = self._cursors[lane]
+        while True:
+            try:
+                async for record in self.store.follow(OUTBOX, after=after, lane=lane):
+                    await self._queue(lane, record)
+                    after = record.position
+            except Corrupt as damaged:  # one envelope is lost, and said to be; those behind it must still go
+                log.critical("record %d of the outbox is damaged and was not sent", damaged.position)
+                self.audit.note("outbox-damaged", position=damaged.position)
+                after = damaged.position
+
+    async def _queue(self, lane: int, record: Record) -> None:
         waiting = self._waiting[lane]
-        async for record in self.store.follow(OUTBOX, after=self._cursors[lane], lane=lane):
-            waiting.append(record)
-            self._more.set()
-            while len(waiting) >= limits.QUEUE_RECORDS_MAX:
-                self._room.clear()
-                await self._room.wait()
+        waiting.append(record)
+        self._more.set()
+        while len(waiting) >= limits.QUEUE_RECORDS_MAX:
+            self._room.clear()
+            await self._room.wait()
 
     async def _send(self, exchange: _Exchange) -> None:
         while True:
@@ -159,7 +187,7 @@ class Uplink:
             for receipt in response.receipts:
                 self._receipt(exchange, receipt)
             if response.credits:
-                exchange.credits += response.credits
+                exchange.credits = min(exchange.credits + response.credits, limits.CREDITS)  # it may promise too much
                 exchange.granted.set()
 
     def _receipt(self, exchange: _Exchange, receipt: exchange_pb2.SubmitReceipt) -> None:
@@ -169,12 +197,21 @@ class Uplink:
             raise Leaving(limits.RECONNECT_FIRST_S)
         sent = exchange.sent.popleft()
         if receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_REFUSED:
-            if receipt.refusal.reason in PASSING:
+            if receipt.refusal.reason in PASSING or self._may_pass(sent, receipt.refusal.reason):
                 raise Leaving(limits.RECONNECT_MAX_S)
             self._refused(sent, receipt)
         else:
             self._note_latency(sent)
         self._cursors[sent.lane] = sent.position
+
+    def _may_pass(self, sent: _Sent, reason: Reason.ValueType) -> bool:
+        """Return whether to send an envelope again; it must not hold up those behind it for ever."""
+        if reason not in PERHAPS_PASSING:
+            return False
+        place, count = self._resent
+        count = count + 1 if place == (sent.lane, sent.position) else 1
+        self._resent = ((sent.lane, sent.position), count)
+        return count <= limits.RESENDS_MAX
 
     def _refused(self, sent: _Sent, receipt: exchange_pb2.SubmitReceipt) -> None:
         reason = reason_name(receipt.refusal.reason)
@@ -213,11 +250,12 @@ class Uplink:
         """Keep the outbox's gauge true, connected or not, until cancelled. It says at most `READ_BATCH` a lane."""
         await self._load_cursors()
         while True:
-            waiting = [
-                len(await self.store.read(OUTBOX, after=self._cursors[lane], limit=limits.READ_BATCH, lane=lane))
-                for lane in LANES
-            ]
-            self.metrics.outbox.set(sum(waiting))
+            with contextlib.suppress(StoreError):  # measuring never ends a gateway
+                waiting = [
+                    len(await self.store.read(OUTBOX, after=self._cursors[lane], limit=limits.READ_BATCH, lane=lane))
+                    for lane in LANES
+                ]
+                self.metrics.outbox.set(sum(waiting))
             await asyncio.sleep(limits.CLOCK_PROBE_S)
 
     async def _keep_cursors(self) -> None:

@@ -1,4 +1,4 @@
-"""The Store: what is acknowledged stands here first. The hub's logs; a gateway's outbox, inbox, intake and held messages.
+"""The Store: what is acknowledged stands here first: the hub's logs; a gateway's intake, outbox, inbox, held messages.
 
 A store holds any number of *streams*, named by text. In each, records have positions 1, 2, 3 … without a gap, in the
 order in which they were made durable, and a *lane* by which they can be read apart.
@@ -135,7 +135,11 @@ class Bounds:
 
 
 class Store(Protocol):
-    """See the module's promises. Safe to use from one event loop; every method raises StoreError and nothing else."""
+    """See the module's promises. Safe to use from one event loop.
+
+    Every method raises StoreError and nothing else, but for a ValueError where the caller asks for what no store could
+    keep: a lane outside 0..15, a record beyond the limit.
+    """
 
     async def append(self, batch: Sequence[NewRecord], *, state: Mapping[str, bytes] | None = None) -> list[Written]:
         """Make the batch durable, together with small named values that are replaced (cursors, windows)."""

@@ -106,6 +106,9 @@ def connect(path: Path) -> sqlite3.Connection:
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
         _schema(connection)
+    except UnicodeDecodeError as error:  # the text of SQLite's error quotes what the disk has changed
+        connection.close()
+        raise Corrupt("the whole store", 0) from error
     except BaseException:
         connection.close()
         raise
@@ -130,6 +133,18 @@ def _schema(connection: sqlite3.Connection) -> None:
         raise Unavailable(
             f"the store has schema {written}, this program needs {SCHEMA_VERSION}; use the one that wrote it"
         )
+    with closing(sqlite3.connect(":memory:")) as ours:
+        ours.executescript(SCHEMA)
+        ours.text_factory = bytes
+        if _tables_of(ours) != _tables_of(connection):
+            raise Corrupt("the whole store", 0)
+
+
+def _tables_of(connection: sqlite3.Connection) -> list[tuple[bytes, ...]]:
+    """Return what tables and indices there are, as they were made."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"
+    with closing(connection.execute(query)) as rows:
+        return rows.fetchall()
 
 
 def store_error(error: sqlite3.Error | OSError, stream: str = "the whole store", position: int = 0) -> StoreError:

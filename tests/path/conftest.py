@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from broker.client import Client
-from broker.demo.world import OPERATOR, World, make_world, running
+from broker.demo.world import OPERATOR, World, make_world, running, shipped_policy
 from vedette.v1 import national_pb2
 
 if TYPE_CHECKING:
@@ -55,6 +55,17 @@ def open_shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open
 
 
 @pytest.fixture(scope="session")
+def policy_with() -> Callable[..., str]:
+    """Return what makes a nation's policy from rules alone: the groups are those that it ships."""
+
+    def make(nation: str, rules: str, *, version: int = 1) -> str:
+        head = shipped_policy(nation).partition("\nrules:\n")[0]
+        return f"{head.replace('version: 1', f'version: {version}')}\nrules:\n{rules}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def reports() -> ModuleType:
     """Give `reports.py` beside this file: there are no packages in import mode importlib."""
     spec = importlib.util.spec_from_file_location("path_reports", Path(__file__).with_name("reports.py"))
@@ -69,6 +80,7 @@ def reports() -> ModuleType:
 class Floor:
     """A watch floor that writes down all it is shown."""
 
+    exercise_id: str = ""  # whose warnings count; empty: all
     responses: list[national_pb2.WatchResponse] = field(default_factory=list)
 
     @property
@@ -114,12 +126,17 @@ class Floor:
             await asyncio.sleep(0.02)
 
     def _warnings(self) -> list[WarningMessage]:
-        return [response.warning for response in self.responses if response.HasField("warning")]
+        return [
+            response.warning
+            for response in self.responses
+            if response.HasField("warning")
+            and self.exercise_id in ("", response.warning.content.header.exercise.exercise_id)
+        ]
 
 
 class Watching(Protocol):
     def __call__(
-        self, world: World, nation: str, *, after: bytes = b"", mode: str = "exercise"
+        self, world: World, nation: str, *, after: bytes = b"", mode: str = "exercise", exercise_id: str = ""
     ) -> AbstractAsyncContextManager[Floor]: ...
 
 
@@ -129,9 +146,9 @@ def watching() -> Watching:
 
     @asynccontextmanager
     async def open_floor(
-        world: World, nation: str, *, after: bytes = b"", mode: str = "exercise"
+        world: World, nation: str, *, after: bytes = b"", mode: str = "exercise", exercise_id: str = ""
     ) -> AsyncIterator[Floor]:
-        floor = Floor()
+        floor = Floor(exercise_id)
 
         async def write_down(client: Client) -> None:
             async for response in client.watch(resume_after=after):

@@ -1,181 +1,189 @@
 """One launch traced through, step by step, under the policies that the nations ship.
 
-KOR's airborne radar detects and tracks it, the USA's ship and satellites report it too, JPN's coast radar sees it late.
-JPN's gateway is away while the USA takes its part back.
+KOR's airborne radar detects and tracks it; a ship of the USA and JPN's coast see it at the same instant. JPN's gateway
+is away while the USA takes its part back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from broker.clock import exercise_ns, nanoseconds
 from broker.limits import SECOND_NS
-from vedette.v1 import content_pb2, measures_pb2, national_pb2
+from vedette.v1 import content_pb2, envelope_pb2, measures_pb2, national_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from broker.client import Reporter
     from broker.demo.world import World
     from tests.path.conftest import Floor, OpenWorld, Reporting, Watching
 
 CORRECTS, CANCELS = content_pb2.RELATION_CORRECTS, content_pb2.RELATION_CANCELS
-AIRBORNE = measures_pb2.SENSOR_KIND_AIRBORNE_RADAR
+FLASH, IMMEDIATE = envelope_pb2.PRECEDENCE_FLASH, envelope_pb2.PRECEDENCE_IMMEDIATE
+AIRBORNE, SEA = measures_pb2.SENSOR_KIND_AIRBORNE_RADAR, measures_pb2.SENSOR_KIND_SEA_RADAR
 RATE = 20.0  # KOR's delay to JPN, up to fifteen seconds of the exercise, is under one of ours
+NATIONS = ("KOR", "USA", "JPN")
 
 
-@pytest.fixture
-def world(open_world: OpenWorld) -> World:
-    return open_world()
+async def test_one_launch_from_the_first_report_to_a_picture_without_leftovers(
+    open_world: OpenWorld, reports: ModuleType, watching: Watching, reporting: Reporting
+) -> None:
+    world = open_world()
+    async with AsyncExitStack() as stack:
+        trace = Trace(world, reports, reports.exercise("one-launch", rate=RATE))
+        for nation in NATIONS:
+            trace.systems[nation] = await stack.enter_async_context(reporting(world, nation))
+        trace.jpn = await stack.enter_async_context(watching(world, "JPN"))
+        trace.usa = await stack.enter_async_context(watching(world, "USA"))
+        await trace.kor_detects()
+        await trace.kor_tracks_and_corrects_what_is_held()
+        await trace.kor_corrects_what_was_sent()
+        await trace.jpn_has_one_picture_of_three_nations()
+        await trace.usa_takes_its_part_back_while_jpn_is_away()
+        await trace.jpn_comes_back_without_a_false_siren()
+        await trace.jpn_comes_back_without_a_leftover()
 
 
-@pytest.fixture
-def exercise(reports: ModuleType) -> content_pb2.Exercise:
-    made: content_pb2.Exercise = reports.exercise("one-launch", rate=RATE)
-    return made
+@dataclass
+class Trace:
+    """The launch as far as it was told. Each step leaves what the next one needs."""
 
+    world: World
+    reports: ModuleType
+    exercise: content_pb2.Exercise
+    systems: dict[str, Reporter] = field(default_factory=dict)
+    jpn: Floor = field(init=False)
+    usa: Floor = field(init=False)
+    seen_ns: int = 0  # when all sensors looked: at one place, so that their tracks are of one thing
+    usa_event: bytes = b""  # as JPN knows it
+    kor_event: bytes = b""
+    before: int = 0  # how much JPN had been shown when its gateway went away
 
-def now_ns(exercise: content_pb2.Exercise) -> int:
-    return exercise_ns(exercise, time.time_ns())
+    async def report(self, nation: str, content: content_pb2.Content, precedence: int = IMMEDIATE) -> None:
+        await self.systems[nation].report(
+            content, precedence=envelope_pb2.Precedence.ValueType(precedence), label=self.reports.label(nation)
+        )
+
+    def seen(
+        self, make: Callable[..., content_pb2.Content], local: str, event: str, kind: int, **options: Any
+    ) -> content_pb2.Content:
+        self.seen_ns = self.seen_ns or exercise_ns(self.exercise, time.time_ns())
+        content = make(local.encode(), event.encode(), base=self.exercise, at_ns=self.seen_ns, **options)
+        getattr(content, content.WhichOneof("body") or "").source.kind = kind
+        return content
+
+    async def kor_detects(self) -> None:
+        """Both hear of it at once, the USA exactly, JPN in a cell of 10 km; neither learns whose radar it was."""
+        await self.report("KOR", self.seen(self.reports.launch, "k-launch", "k", AIRBORNE), FLASH)
+        for floor in (self.jpn, self.usa):
+            await floor.until(lambda floor=floor: floor.of("launch") and floor.alarms)
+        (at_jpn,), (at_usa,) = self.jpn.of("launch"), self.usa.of("launch")
+        exact, coarse = at_usa.content.launch, at_jpn.content.launch
+        assert exact.launch_area.ellipse.centre.lat_deg == 40.61
+        assert coarse.launch_area.ellipse.centre.lat_deg != 40.61
+        assert coarse.launch_area.cell.space_m == 10_000
+        assert coarse.launch_time.best == exact.launch_time.best
+        assert not exact.source.name
+        assert not coarse.source.name
+        assert list(at_jpn.header.label.caveats) == ["NO-ONWARD"]
+        assert coarse.event_id != exact.event_id
+        self.kor_event = coarse.event_id
+
+    async def kor_tracks_and_corrects_what_is_held(self) -> None:
+        """The USA sees the track exactly and at once, and its correction; JPN only the corrected, coarse and late."""
+        await self.report("KOR", self.seen(self.reports.track, "k-1", "k", AIRBORNE, lat_deg=40.0))
+        await self.usa.until(lambda: self.usa.of("track"))
+        assert self.jpn.of("track") == [], "held"
+        assert not self.usa.of("track")[0].content.track.state.HasField("cell")
+        correction = self.seen(self.reports.track, "k-1c", "k", AIRBORNE)
+        correction.header.references.add(message_id=b"k-1", relation=CORRECTS)
+        await self.report("KOR", correction)
+        await self.usa.until(lambda: len(self.usa.of("track")) == 2)
+        await self.jpn.until(lambda: self.jpn.of("track"))
+        first, second = self.usa.of("track")
+        assert relations(second) == [(CORRECTS, first.header.message_id)]
+        (late,) = self.jpn.of("track")
+        assert relations(late) == [], "JPN never had what was corrected"
+        state = late.content.track.state
+        assert state.cell.space_m == 10_000
+        cell_end_ns = nanoseconds(state.valid_at) + 10 * SECOND_NS
+        released_ns = exercise_ns(self.exercise, nanoseconds(late.header.released_at))
+        assert released_ns >= cell_end_ns + 5 * SECOND_NS - 1000, "the end of its cell and the delay, but for rounding"
+
+    async def kor_corrects_what_was_sent(self) -> None:
+        """Each hears of it by its own ids."""
+        correction = self.seen(self.reports.launch, "k-launch-2", "k", AIRBORNE)
+        correction.launch.count.most = 2
+        correction.header.references.add(message_id=b"k-launch", relation=CORRECTS)
+        await self.report("KOR", correction, FLASH)
+        for floor in (self.jpn, self.usa):
+            await floor.until(lambda floor=floor: len(floor.of("launch")) == 2)
+            first, second = floor.of("launch")
+            assert relations(second) == [(CORRECTS, first.header.message_id)]
+            assert second.content.launch.event_id == first.content.launch.event_id
+
+    async def jpn_has_one_picture_of_three_nations(self) -> None:
+        for number in range(3):
+            await self.report("USA", self.seen(self.reports.track, f"u-{number}", "u", SEA))
+            await self.report("JPN", self.seen(self.reports.track, f"j-{number}", "j", SEA))
+        await self.jpn.until(lambda: any(contributors(one) == set(NATIONS) for one in self.jpn.pictures))
+        assert {warning.header.origin for warning in self.jpn.warnings} == {"KOR", "USA"}, (
+            "its own is not foreign to it"
+        )
+        self.usa_event = self.jpn.of("track", "USA")[0].content.track.event_id
+        await self.jpn.until(lambda: ("RAISE", self.usa_event) in self.jpn.alarms)
+
+    async def usa_takes_its_part_back_while_jpn_is_away(self) -> None:
+        """What JPN had, and something that JPN has not heard of yet: its cancellation comes in the other lane."""
+        await asyncio.to_thread(self.world.gateways["JPN"].kill)
+        self.before = len(self.jpn.responses)
+        not_a_launch = content_pb2.EVENT_STATE_NOT_A_LAUNCH
+        await self.report("USA", self.seen(self.reports.launch, "u-false", "u-false", SEA), FLASH)
+        await self.report("USA", self.reports.status(b"u-off", b"u", not_a_launch, base=self.exercise), FLASH)
+        await self.report("USA", self.reports.cancel(b"u-x", b"u-false", base=self.exercise))
+        await asyncio.to_thread(self.world.gateways["JPN"].start)
+        await asyncio.to_thread(self.world.gateways["JPN"].wait)
+
+    async def jpn_comes_back_without_a_false_siren(self) -> None:
+        """Everything comes, marked; nobody is woken for what is over; what stood and is over is lowered."""
+        jpn = self.jpn
+        await jpn.until(lambda: jpn.of("", "USA") and jpn.of("status", "USA") and jpn.of("launch", "USA"))
+        (false,) = jpn.of("launch", "USA")
+        assert relations(jpn.of("", "USA")[0]) == [(CANCELS, false.header.message_id)]
+        for warning in (false, *jpn.of("status", "USA"), *jpn.of("", "USA")):
+            assert national_pb2.MARK_CATCHING_UP in warning.marks
+        await jpn.until(lambda: ("LOWER", self.usa_event) in jpn.alarms)
+        since = [response.alarm for response in jpn.responses[self.before :] if response.HasField("alarm")]
+        raised = {change.event_id for change in since if change.alarm == national_pb2.ALARM_RAISE}
+        assert raised <= {self.kor_event}, "what holds may be said again, and nothing else"
+
+    async def jpn_comes_back_without_a_leftover(self) -> None:
+        """One event is left in the picture, and nothing in it rests on what the USA took back."""
+
+        def is_clean() -> bool:
+            newest = {picture.content.fused.event_id: picture for picture in self.jpn.pictures}
+            standing = [one for one in newest.values() if contributors(one)]
+            return [contributors(one) for one in standing] == [{"JPN", "KOR"}]
+
+        await self.jpn.until(is_clean)
+        shown = [warning.header.message_id for warning in self.jpn.warnings]
+        assert len(shown) == len(set(shown)), "nothing twice"
 
 
 def relations(warning: national_pb2.Warning) -> list[tuple[int, bytes]]:
     return [(reference.relation, reference.message_id) for reference in warning.content.header.references]
 
 
-def corrected(content: content_pb2.Content, target: bytes) -> content_pb2.Content:
-    content.header.references.add(message_id=target, relation=CORRECTS)
-    return content
-
-
 def contributors(picture: national_pb2.Warning) -> set[str]:
-    return {contribution.origin for contribution in picture.content.fused.contributions}
-
-
-def newest_pictures(floor: Floor) -> dict[bytes, national_pb2.Warning]:
-    """Return the newest revision of each fused event."""
-    return {picture.content.fused.event_id: picture for picture in floor.pictures}
-
-
-async def test_one_launch_from_the_first_report_to_a_picture_without_leftovers(
-    world: World, exercise: content_pb2.Exercise, reports: ModuleType, watching: Watching, reporting: Reporting
-) -> None:
-    def seen(make: Callable[..., content_pb2.Content], *names: bytes, kind: int, **options: Any) -> content_pb2.Content:
-        content = make(*names, base=exercise, at_ns=now_ns(exercise), **options)
-        getattr(content, content.WhichOneof("body") or "").source.kind = kind
-        return content
-
-    sea = measures_pb2.SENSOR_KIND_SEA_RADAR
-    async with (
-        watching(world, "JPN") as jpn,
-        watching(world, "USA") as usa,
-        reporting(world, "KOR") as kor_system,
-        reporting(world, "USA") as usa_system,
-        reporting(world, "JPN") as jpn_system,
-    ):
-        say = {"KOR": kor_system, "USA": usa_system, "JPN": jpn_system}
-
-        async def report(nation: str, content: content_pb2.Content, precedence: int = reports.FLASH) -> None:
-            await say[nation].report(content, precedence=precedence, label=reports.label(nation))
-
-        # KOR detects: both hear of it at once, the USA exactly, JPN in a cell of 10 km; neither learns whose radar.
-        await report("KOR", seen(reports.launch, b"k-launch", b"k", kind=AIRBORNE))
-        await jpn.until(lambda: jpn.of("launch", "KOR") and jpn.alarms)
-        await usa.until(lambda: usa.of("launch", "KOR") and usa.alarms)
-        (at_jpn,), (at_usa,) = jpn.of("launch", "KOR"), usa.of("launch", "KOR")
-        assert at_usa.content.launch.launch_area.ellipse.centre.lat_deg == 40.61
-        assert at_jpn.content.launch.launch_area.ellipse.centre.lat_deg != 40.61
-        assert at_jpn.content.launch.launch_area.cell.size_m == 10_000
-        assert at_jpn.content.launch.launch_time.best == at_usa.content.launch.launch_time.best
-        assert not at_usa.content.launch.source.name
-        assert at_jpn.content.launch.event_id != at_usa.content.launch.event_id
-        assert list(at_jpn.header.label.caveats) == ["NO-ONWARD"]
-
-        # KOR tracks: the USA exactly and at once, JPN coarse and late. A correction catches the first one up.
-        await report("KOR", seen(reports.track, b"k-1", b"k", kind=AIRBORNE), reports.IMMEDIATE)
-        await usa.until(lambda: usa.of("track", "KOR"))
-        assert jpn.of("track") == [], "held"
-        assert len(usa.of("track", "KOR")[0].content.track.state.velocity_mps) == 3
-        await report(
-            "KOR",
-            corrected(seen(reports.track, b"k-1c", b"k", kind=AIRBORNE, lat_deg=40.9), b"k-1"),
-            reports.IMMEDIATE,
-        )
-        await usa.until(lambda: len(usa.of("track", "KOR")) == 2)
-        await jpn.until(lambda: jpn.of("track", "KOR"))
-        first, second = usa.of("track", "KOR")
-        assert relations(second) == [(CORRECTS, first.header.message_id)]
-        (late,) = jpn.of("track", "KOR")
-        assert relations(late) == [], "JPN never had what was corrected"
-        assert late.content.track.state.cell.size_m == 10_000
-        cell_end_ns = nanoseconds(late.content.track.state.valid_at) + 10 * SECOND_NS
-        released_ns = exercise_ns(exercise, nanoseconds(late.header.released_at))
-        assert released_ns >= cell_end_ns + 5 * SECOND_NS - 1000, "after the end of its cell, and the delay"
-
-        # KOR corrects what was sent: each hears of it by its own ids.
-        again = corrected(seen(reports.launch, b"k-launch-2", b"k", kind=AIRBORNE), b"k-launch")
-        again.launch.count.most = 2
-        await report("KOR", again)
-        for floor, sent in ((jpn, at_jpn), (usa, at_usa)):
-            await floor.until(lambda floor=floor: len(floor.of("launch", "KOR")) == 2)
-            assert relations(floor.of("launch", "KOR")[1]) == [(CORRECTS, sent.header.message_id)]
-            assert floor.of("launch", "KOR")[1].content.launch.event_id == sent.content.launch.event_id
-
-        # The USA sees the same from a ship, JPN from its coast: JPN's picture is made of all three.
-        for number in range(3):
-            await report("USA", seen(reports.track, b"u-%d" % number, b"u", kind=sea), reports.IMMEDIATE)
-            await report("JPN", seen(reports.track, b"j-%d" % number, b"j", kind=sea), reports.IMMEDIATE)
-            await report("KOR", seen(reports.track, b"k-%d" % (number + 2), b"k", kind=AIRBORNE), reports.IMMEDIATE)
-        await jpn.until(lambda: any(contributors(one) == {"JPN", "KOR", "USA"} for one in jpn.pictures))
-        assert {warning.header.origin for warning in jpn.warnings} == {"KOR", "USA"}, "its own is not shown as foreign"
-        usa_event = jpn.of("track", "USA")[0].content.track.event_id
-        await jpn.until(lambda: ("RAISE", usa_event) in jpn.alarms)
-
-        # JPN's gateway goes away. Meanwhile the USA takes back what JPN had, and something that JPN never heard of.
-        gateway = world.gateways["JPN"]
-        await asyncio.to_thread(gateway.kill)
-        before = len(jpn.responses)
-        await report("USA", seen(reports.launch, b"u-false", b"u-false", kind=sea))
-        taken_back = reports.status(b"u-off", b"u", content_pb2.EVENT_STATE_NOT_A_LAUNCH, base=exercise)
-        await report("USA", taken_back)
-        await report("USA", reports.cancel(b"u-x", b"u-false", base=exercise), reports.IMMEDIATE)  # in the other lane
-        await asyncio.to_thread(gateway.start)
-        await asyncio.to_thread(gateway.wait)
-
-        # It comes back: everything in order, marked; no siren for what is over; the standing one is lowered.
-        await jpn.until(lambda: jpn.of("", "USA") and jpn.of("status", "USA") and jpn.of("launch", "USA"))
-        (false,) = jpn.of("launch", "USA")
-        assert relations(jpn.of("", "USA")[0]) == [(CANCELS, false.header.message_id)]
-        for response in jpn.responses[before:]:
-            if response.HasField("warning") and response.warning.header.origin == "USA":
-                assert national_pb2.MARK_CATCHING_UP in response.warning.marks
-        await jpn.until(lambda: ("LOWER", usa_event) in jpn.alarms)
-        kor_event = at_jpn.content.launch.event_id
-        since = [
-            (response.alarm.alarm, response.alarm.event_id)
-            for response in jpn.responses[before:]
-            if response.HasField("alarm")
-        ]
-        assert all(
-            event != false.content.launch.event_id for alarm, event in since if alarm == national_pb2.ALARM_RAISE
-        )
-        assert all(event == kor_event for alarm, event in since if alarm == national_pb2.ALARM_RAISE)
-
-        # No leftover in the picture: what stands of the USA is that it took its word back.
-        def is_clean() -> bool:
-            pictures = newest_pictures(jpn).values()
-            standing = [one for one in pictures if contributors(one) & {"KOR", "JPN"}]
-            usa_parts = [part for one in pictures for part in one.content.fused.contributions if part.origin == "USA"]
-            return (
-                len(standing) == 1
-                and contributors(standing[0]) >= {"JPN", "KOR"}
-                and not any(part.HasField("track") or part.HasField("launch") for part in usa_parts)
-            )
-
-        await jpn.until(is_clean)
-        warnings = [warning.header.message_id for warning in jpn.warnings]
-        assert len(warnings) == len(set(warnings)), "nothing twice"
+    """Return who the picture rests on: a contribution that is a status alone carries nothing."""
+    return {
+        contribution.origin
+        for contribution in picture.content.fused.contributions
+        if any(contribution.HasField(body) for body in ("launch", "track", "impact"))
+    }

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from broker import limits
-from broker.client import Client
 from broker.audit import AuditTrail
+from broker.client import Client
 from broker.clock import ManualClock, timestamp
-from broker.gateway import server
+from broker.gateway import known, server
 from broker.gateway.intake import Intake
 from broker.gateway.ledger import OUTBOX
 from broker.gateway.load import load_nation
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 10.0
 LOOK_S = 0.01
+LINGER_S = 0.2  # what is told together comes within milliseconds
 TEST = content_pb2.MODE_TEST
 FLASH = envelope_pb2.PRECEDENCE_FLASH
 
@@ -98,6 +99,10 @@ class Gateway:
         """Wait until something went up."""
         await until(lambda: bool(hub.submitted), f"{self.nation} sends something")
 
+    async def remembers(self) -> None:
+        """Wait until the documents in force are in its store, for the next start."""
+        await asyncio.sleep(2 * known.LOOK_S)
+
     async def has_watchers(self) -> None:
         deadline_s = time.monotonic() + WAIT_S
         while await self.metric("vedette_watchers") == 0.0:
@@ -106,7 +111,7 @@ class Gateway:
     async def knows_the_clock(self) -> None:
         """Wait until it believes to know the hub's clock."""
         deadline_s = time.monotonic() + WAIT_S
-        while await self.metric('vedette_clock_error_seconds{peer="HUB"}') == 0.0:
+        while await self.metric('vedette_clock_offset_error_seconds{peer="HUB"}') == 0.0:
             assert time.monotonic() < deadline_s, "it does not know the hub's clock"
 
     async def refused(self, reason: str) -> float:
@@ -129,6 +134,8 @@ async def gateway(world: World, nation: str) -> AsyncIterator[Gateway]:
     task = asyncio.create_task(server.run(settings))
     try:
         await until(lambda: task.done() or listens(world.gateways[nation].port), f"{nation}'s gateway listens")
+        if task.done():
+            await task
         yield Gateway(world, nation, task)
         assert not task.done(), task.exception()
     finally:
@@ -321,7 +328,9 @@ class Origin:
 
 
 @asynccontextmanager
-async def origin_side(world: World, nation: str, *, data: str = "data", now_ns: int | None = None) -> AsyncIterator[Origin]:
+async def origin_side(
+    world: World, nation: str, *, data: str = "data", now_ns: int | None = None
+) -> AsyncIterator[Origin]:
     """Put an origin together as a gateway is, with an empty store and a clock that is told the time."""
     settings = read_settings(world.folder / nation.lower() / "gateway.toml", GatewaySettings)
     clock, metrics, store = ManualClock(now_ns or time.time_ns()), Metrics(), await open_memory()
@@ -361,17 +370,23 @@ def message_id(envelope: bytes) -> bytes:
 
 
 async def watched(
-    client: Client, last: bytes, *, after: bytes = b"", linger_s: float = 0.2, wait_s: float = WAIT_S
+    client: Client, last: bytes, *, after: bytes = b"", alarm: bool = False, wait_s: float = WAIT_S
 ) -> list[WatchResponse]:
-    """Return everything that a watch is told, up to the warning with this id and what follows on it at once."""
+    """Return everything that a watch is told, up to the warning with this id and what follows on it at once.
+
+    With `alarm`, up to the first alarm after that.
+    """
     told: list[WatchResponse] = []
+    complete = False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s) as timeout:
             async for response in client.watch(resume_after=after):
                 told.append(response)
-                if response.warning.header.message_id == last:
-                    timeout.reschedule(asyncio.get_running_loop().time() + linger_s)
-    assert any(response.warning.header.message_id == last for response in told), "the last warning was not shown"
+                complete = complete or response.warning.header.message_id == last
+                if complete and (not alarm or response.HasField("alarm")):
+                    timeout.reschedule(asyncio.get_running_loop().time() + LINGER_S)
+                    alarm = False
+    assert complete, "the last warning was not shown"
     return told
 
 

@@ -85,7 +85,9 @@ def test_every_flipped_bit_of_what_was_said_breaks_the_seal(
         body = bytearray(made.body)
         body[bit // 8] ^= 1 << bit % 8
         with pytest.raises(Refused) as caught:
-            check(envelope_pb2.Envelope(header=made.header, body=bytes(body), seal=made.seal).SerializeToString(), members)
+            check(
+                envelope_pb2.Envelope(header=made.header, body=bytes(body), seal=made.seal).SerializeToString(), members
+            )
         assert caught.value.reason == Reason.REASON_BAD_SEAL
 
 

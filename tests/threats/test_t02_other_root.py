@@ -102,7 +102,10 @@ async def test_a_gateway_follows_no_hub_of_another_root(world: World) -> None:
     authority = world.authority
     kor = authority.leaf(GATEWAY)
     hub_root = (authority.home("HUB") / "root.pem").read_bytes()
-    for impostor in (authority.forge("spiffe://hub.vedette/hub", by="USA"), authority.leaf("spiffe://usa.vedette/gateway")):
+    for impostor in (
+        authority.forge("spiffe://hub.vedette/hub", by="USA"),
+        authority.leaf("spiffe://usa.vedette/gateway"),
+    ):
         server = grpc.aio.server()
         credentials = tls.server_credentials(impostor.certificate_pem, impostor.key_pem, authority.members().roots())
         port = server.add_secure_port("127.0.0.1:0", credentials)

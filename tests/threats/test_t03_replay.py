@@ -11,6 +11,7 @@ from vedette.v1 import exchange_pb2
 
 if TYPE_CHECKING:
     from tests.threats.parties import Captive, HonestHub
+    from vedette.v1 import envelope_pb2
 
 STORED = exchange_pb2.SUBMIT_OUTCOME_STORED
 DUPLICATE = exchange_pb2.SUBMIT_OUTCOME_DUPLICATE
@@ -36,8 +37,8 @@ async def test_from_behind_the_window_it_is_refused(hub: HonestHub) -> None:
     kor = speaker(hub.world, "KOR")
     captured = kor.envelope("JPN")
 
-    def far_ahead(header: object) -> None:
-        header.sequence = limits.REPLAY_WINDOW + 2  # type: ignore[attr-defined]
+    def far_ahead(header: envelope_pb2.RoutingHeader) -> None:
+        header.sequence = limits.REPLAY_WINDOW + 2
 
     async with hub.line("KOR") as line, line.submitting() as up:
         receipts = await up.submit(captured, kor.envelope("JPN", header=far_ahead), captured)
@@ -58,9 +59,9 @@ async def test_a_watch_sees_once_what_the_hub_sends_again(jpn: Captive) -> None:
 async def test_from_behind_the_recipients_window_it_is_refused_there(jpn: Captive) -> None:
     kor = jpn.speaker("KOR")
 
-    def far_ahead(header: object) -> None:
-        fresh(header)  # type: ignore[arg-type]
-        header.sequence = limits.REPLAY_WINDOW + 2  # type: ignore[attr-defined]
+    def far_ahead(header: envelope_pb2.RoutingHeader) -> None:
+        fresh(header)
+        header.sequence = limits.REPLAY_WINDOW + 2
 
     captured, ahead = kor.envelope("JPN", header=fresh), kor.envelope("JPN", header=far_ahead)
     await jpn.hub.hand(ahead)

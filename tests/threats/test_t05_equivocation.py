@@ -12,7 +12,7 @@ from vedette.v1 import exchange_pb2
 if TYPE_CHECKING:
     from tests.broker.hub.conftest import Speaker
     from tests.threats.parties import Captive, HonestHub
-    from vedette.v1 import content_pb2
+    from vedette.v1 import content_pb2, envelope_pb2
 
 STORED = exchange_pb2.SUBMIT_OUTCOME_STORED
 
@@ -41,8 +41,8 @@ async def test_a_second_message_under_a_used_number_is_refused(hub: HonestHub) -
     kor = speaker(hub.world, "KOR")
     first = kor.envelope("JPN")
 
-    def same_number(header: object) -> None:
-        header.sequence = 1  # type: ignore[attr-defined]
+    def same_number(header: envelope_pb2.RoutingHeader) -> None:
+        header.sequence = 1
 
     async with hub.line("KOR") as line, line.submitting() as up:
         receipts = await up.submit(first, kor.envelope("JPN", header=same_number))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from broker.demo.world import World
     from broker.store import NewRecord, Written
-    from tests.broker.hub.conftest import Submitting
+    from tests.broker.hub.conftest import Following, Submitting
     from tests.threats.parties import HonestHub
 
 REFUSALS = "vedette_refusals_total"
@@ -121,12 +121,12 @@ async def read_all(up: Submitting) -> None:
         await up.call.read()
 
 
-async def deliveries(log: object) -> list[exchange_pb2.Delivery]:
-    response = await log.read()  # type: ignore[attr-defined]
+async def deliveries(log: Following) -> list[exchange_pb2.Delivery]:
+    response = await log.read()
     found = [exchange_pb2.Delivery.FromString(data) for data in response.deliveries]
     if found:
         credits_ = exchange_pb2.FollowRequest(delivered=found[-1].resume, credits=len(found))
-        await log.call.write(credits_)  # type: ignore[attr-defined]
+        await log.call.write(credits_)
     return found
 
 

@@ -31,19 +31,17 @@ if TYPE_CHECKING:
 SECRET = "aegis-1 saw it at 40.6133 N 126.4269 E"  # noqa: S105 - content, not a password
 
 
-class Fault(Exception):
+class SensorFault(Exception):  # noqa: N818 - a fault of ours, named by what it tells
     pass
 
 
 async def fails(_request: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-    raise Fault(SECRET)
+    raise SensorFault(SECRET)
 
 
-async def fails_midway(
-    _request: bytes, _context: grpc.aio.ServicerContext[Any, Any]
-) -> AsyncIterator[bytes]:
+async def fails_midway(_request: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
     yield b"first"
-    raise Fault(SECRET)
+    raise SensorFault(SECRET)
 
 
 class Service(grpc.GenericRpcHandler):
@@ -70,21 +68,28 @@ async def behind_the_barrier(keys: Authority) -> AsyncIterator[grpc.aio.Channel]
         await server.stop(None)
 
 
+async def all_of(channel: grpc.aio.Channel, method: str) -> None:
+    if method == "/test/Unary":
+        unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        await unary(b"", timeout=WAIT_S)
+    stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(method)
+    async for _ in stream(b"", timeout=WAIT_S):
+        pass
+
+
 @pytest.mark.parametrize("method", ["/test/Unary", "/test/Stream"])
 async def test_a_fault_crosses_the_wire_as_a_number(
     keys: Authority, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     async with behind_the_barrier(keys) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            if method.endswith("Unary"):
-                await channel.unary_unary(method)(b"", timeout=WAIT_S)
-            else:
-                async for _ in channel.unary_stream(method)(b"", timeout=WAIT_S):
-                    pass
+            await all_of(channel, method)
     error = caught.value
     assert error.code() is grpc.StatusCode.INTERNAL
-    everything = f"{error.details()} {error.debug_error_string()} {error.trailing_metadata()} {error.initial_metadata()}"
-    assert not any(word in everything for word in (*SECRET.split(" saw it at "), "Fault", "Traceback", __file__))
+    everything = (
+        f"{error.details()} {error.debug_error_string()} {error.trailing_metadata()} {error.initial_metadata()}"
+    )
+    assert not any(word in everything for word in (*SECRET.split(" saw it at "), "SensorFault", "Traceback", __file__))
     refusal = refusal_of(error)
     assert refusal is not None
     assert refusal.reason == Reason.REASON_INTERNAL

@@ -202,4 +202,3 @@ def track_of(number: int) -> content_pb2.Content:
     content.track.object_id = b"o" * 16
     content.header.origin, content.header.mode = "KOR", TEST
     return content
-

@@ -47,7 +47,7 @@ async def test_it_leaves_at_the_end_of_its_cell_and_the_delay_and_not_before(ori
 async def test_every_time_that_it_bears_is_a_function_of_the_cell(origin: Origin, late_ns: int) -> None:
     """Observed anywhere in the cell, reported sooner or later, sent by a slow gateway: all the same."""
     origin.clock.now_ns = START_NS
-    for number, inside_ns in enumerate((0, 1, 2_500_000_000, CELL_NS - 1)):
+    for number, inside_ns in enumerate((0, 1, 2_500_000_000, CELL_NS - 1 - late_ns)):
         at_ns = START_NS + inside_ns
         origin.clock.now_ns = max(origin.clock.now_ns, at_ns + late_ns)
         await origin.report(seen(b"m-%d" % number, at_ns))

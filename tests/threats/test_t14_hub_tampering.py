@@ -7,8 +7,6 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
 from broker import limits
 from certs.keyring import Keyring
 from tests.path import reports
@@ -78,20 +76,15 @@ def time_told_by_a_nation(kor: Speaker) -> bytes:
     return kor.envelope("JPN", content=lambda content: content.tick.time.GetCurrentTime())
 
 
-@pytest.mark.parametrize(
-    ("origin", "make"),
-    [("HUB", launch_of_the_hubs_own), ("KOR", picture_of_a_nation), ("KOR", time_told_by_a_nation)],
-)
-async def test_what_is_not_its_senders_to_say_is_refused_behind_the_hub_too(
-    jpn: Captive, origin: str, make: object
-) -> None:
-    assert callable(make)
-    good = jpn.speaker("KOR").envelope("JPN", header=fresh)
-    await jpn.hub.hand(make(jpn.speaker(origin)), good)
+async def test_what_is_not_its_senders_to_say_is_refused_behind_the_hub_too(jpn: Captive) -> None:
+    kor, hub = jpn.speaker("KOR"), jpn.speaker("HUB")
+    good = kor.envelope("JPN", header=fresh)
+    await jpn.hub.hand(launch_of_the_hubs_own(hub), picture_of_a_nation(kor), time_told_by_a_nation(kor), good)
     async with jpn.gateway.watching() as floor:
         told = await watched(floor, message_id(good))
     assert shown(told) == [message_id(good)]
-    assert await jpn.gateway.refused("BODY_NOT_ALLOWED") == 1.0
+    assert not [response for response in told if response.alarm.origin == "HUB"]
+    assert await jpn.gateway.refused("BODY_NOT_ALLOWED") == 3.0
 
 
 async def test_what_the_hub_dropped_shows_as_a_gap(jpn: Captive) -> None:

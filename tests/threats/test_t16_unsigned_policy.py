@@ -77,7 +77,7 @@ TRICKS = [
 
 async def test_a_policy_that_an_officer_signed_is_taken_over(world: World) -> None:
     """The control of everything below."""
-    assert GENEROUS != shipped_policy("KOR")
+    assert shipped_policy("KOR") != GENEROUS
     async with origin_side(world, "KOR") as origin:
         world.set_policy("KOR", GENEROUS)
         origin.policy.reload()
@@ -123,7 +123,7 @@ async def test_nor_does_it_after_a_restart(world: World) -> None:
             pass
 
 
-async def test_past_its_expiry_nothing_is_released(origin: Origin) -> None:
+async def test_past_its_expiry_nothing_is_released(world: World, origin: Origin) -> None:
     await origin.report(reports.launch(b"m-1", b"e-1", base=None))
     assert len(await origin.sealed_to("USA")) == 1, "the control"
     origin.clock.now_ns = int(datetime(2028, 1, 1, tzinfo=UTC).timestamp()) * 10**9
@@ -131,6 +131,5 @@ async def test_past_its_expiry_nothing_is_released(origin: Origin) -> None:
     await origin.report(launch)
     for recipient in ("USA", "JPN", "KOR"):
         assert len(await origin.sealed_to(recipient)) == 1
-    trail = origin.policy.audit
-    await trail.flush()
-    assert "policy-expired" in trail.path.read_text()
+    await origin.policy.audit.flush()
+    assert "policy-expired" in (world.folder / "data" / "KOR.jsonl").read_text()

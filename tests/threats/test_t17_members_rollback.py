@@ -1,7 +1,8 @@
-"""T17: an old members document is put back, or one that too few have signed: a removed member, a revoked key returns."""
+"""T17: an old members document is put back, or one that too few signed: a removed member, a revoked key returns."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.clock import SystemClock
-from broker.members import MembersInForce
+from broker.members import LOOK_S, MembersInForce
 from certs.identity import IdentityError, Kind, MemberId, identity_of_certificate, read_leaf
 from certs.members import MembersError, sign_members
-from tests.threats.parties import gateway, honest_hub, lying_hub, speaker
+from tests.threats.parties import gateway, honest_hub, lying_hub, speaker, until
 from vedette.v1 import exchange_pb2
 
 if TYPE_CHECKING:
@@ -85,16 +86,17 @@ def test_what_too_few_have_signed_changes_nothing(world: World, signers: Sequenc
 
 
 async def test_a_member_in_a_running_hub_is_gone_with_the_next_version_and_stays_gone(world: World) -> None:
-    async with honest_hub(world) as hub:
-        async with hub.line("KOR") as line, line.submitting() as up:
-            (receipt,) = await up.submit(speaker(world, "KOR").envelope("USA"))
-            assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_STORED, "the control"
-            world.authority.revise(without_the_usa)
-            hub.members.look()
-            put_back(world, 1)
-            hub.members.look()
-            (receipt,) = await up.submit(speaker(world, "KOR").envelope("USA"))
-            assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_REFUSED
+    async with honest_hub(world) as hub, hub.line("KOR") as line, line.submitting() as up:
+        (receipt,) = await up.submit(speaker(world, "KOR").envelope("USA"))
+        assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_STORED, "the control"
+        world.authority.revise(without_the_usa)
+        door = hub.hub.parts.door
+        await until(lambda: door.members.version > 1, "the next version is in force")
+        put_back(world, 1)
+        await asyncio.sleep(1.5 * LOOK_S)
+        assert door.members.version > 1
+        (receipt,) = await up.submit(speaker(world, "KOR").envelope("USA"))
+        assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_REFUSED
 
 
 async def test_an_old_document_is_not_taken_up_by_a_gateway_that_starts_again(world: World) -> None:
@@ -106,4 +108,16 @@ async def test_an_old_document_is_not_taken_up_by_a_gateway_that_starts_again(wo
     put_back(world, 1)
     with pytest.raises(MembersError, match="older"):
         async with lying_hub(world), gateway(world, "KOR"):
+            pass
+
+
+@pytest.mark.xfail(strict=True, reason="the hub does not remember yet which document was in force before it went down")
+async def test_nor_by_a_hub_that_starts_again(world: World) -> None:
+    world.authority.revise(without_the_usa)
+    async with honest_hub(world) as hub:
+        assert hub.hub.parts.door.members.version > 1
+        await asyncio.sleep(1.5 * LOOK_S)
+    put_back(world, 1)
+    with pytest.raises(MembersError, match="older"):
+        async with honest_hub(world):
             pass

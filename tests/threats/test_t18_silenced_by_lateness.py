@@ -43,7 +43,7 @@ def impact(kor: Speaker, seconds_ago: float, header: Callable[[envelope_pb2.Rout
 async def told_live(jpn: Captive, *envelopes: bytes) -> list[WatchResponse]:
     """Hand the envelopes down while a watch is there; return what it is told."""
     async with jpn.gateway.watching() as floor:
-        watching = asyncio.create_task(watched(floor, message_id(envelopes[-1]), linger_s=0.5))
+        watching = asyncio.create_task(watched(floor, message_id(envelopes[-1])))
         await jpn.gateway.has_watchers()
         await asyncio.sleep(0.1)  # its first alarms are told once; after that they come with their warnings
         await jpn.hub.hand(*envelopes)
@@ -98,5 +98,3 @@ async def test_a_clock_in_the_far_future_does_not_silence_what_comes_after(jpn: 
     assert await jpn.gateway.refused("FUTURE") == 1.0
     async with jpn.gateway.watching() as floor:
         await watched(floor, message_id(good))
-
-

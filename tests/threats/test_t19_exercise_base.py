@@ -64,8 +64,8 @@ async def test_at_the_origin_no_system_moves_the_exercise_of_the_others(world: W
     async with lying_hub(world), gateway(world, "KOR") as kor:
         async with kor.reporting("exercise") as system, system.reporter() as reporter:
             await reporter.report(reports.launch(b"1", b"e", base=base), precedence=FLASH, label=reports.label())
+            launch = reports.launch(b"2", b"e", base=moved(base))
             with pytest.raises(Refused) as caught:
-                launch = reports.launch(b"2", b"e", base=moved(base))
                 await reporter.report(launch, precedence=FLASH, label=reports.label())
             assert caught.value.reason == Reason.REASON_EXERCISE_BASE
             await reporter.report(reports.launch(b"3", b"e", base=base), precedence=FLASH, label=reports.label())

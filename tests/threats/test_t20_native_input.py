@@ -36,12 +36,16 @@ def entities(depth: int) -> bytes:
 
 
 def hostile(good: bytes, secret_file: Path) -> dict[str, bytes]:
+    uri = secret_file.as_uri()
     return {
         "an entity bomb": entities(9),
-        "an external entity": f'<!DOCTYPE event [<!ENTITY x SYSTEM "{secret_file.as_uri()}">]>'
+        "an external entity": f'<!DOCTYPE event [<!ENTITY x SYSTEM "{uri}">]>'
         f'<event version="1" uid="{MARK}">&x;</event>'.encode(),
-        "an external document type": f'<!DOCTYPE event SYSTEM "{secret_file.as_uri()}"><event uid="{MARK}"/>'.encode(),
-        "a parameter entity": f'<!DOCTYPE e [<!ENTITY % p SYSTEM "{secret_file.as_uri()}"> %p;]><event u="{MARK}"/>'.encode(),
+        "an external document type": f'<!DOCTYPE event SYSTEM "{uri}"><event uid="{MARK}"/>'.encode(),
+        "a parameter entity": f'<!DOCTYPE e [<!ENTITY % p SYSTEM "{uri}">%p;]><event u="{MARK}"/>'.encode(),
+        "a harmless entity": f'<!DOCTYPE event [<!ENTITY one "1"><!ENTITY m "{MARK}">]>'.encode()
+        + good.replace(b'version="1"', b'version="&one;"'),
+        "a comment": good + f"<!-- {MARK} -->".encode(),
         "another encoding": f'<?xml version="1.0" encoding="UTF-16"?><event uid="{MARK}"/>'.encode("utf-16"),
         "a forged log line": good + f"\n2026-01-01 CRITICAL {MARK} all clear\r\n".encode(),
         "an escape sequence": f"\x1b]0;{MARK}\x07\x1b[2J".encode() + good,

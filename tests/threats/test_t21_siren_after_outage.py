@@ -54,7 +54,7 @@ async def test_what_was_taken_back_meanwhile_is_told_and_wakes_nobody_and_what_h
         async with gateway(world, "JPN") as jpn:
             await hub.hand(before)
             async with jpn.watching() as floor:
-                told = await watched(floor, message_id(before), linger_s=1.5)
+                told = await watched(floor, message_id(before), alarm=True)
             assert alarms(told) == [(known, RAISE)], "the control: an alarm is raised at all"
             position = told[-1].position
         mistaken = launch(kor, false)
@@ -65,7 +65,7 @@ async def test_what_was_taken_back_meanwhile_is_told_and_wakes_nobody_and_what_h
             await hub.hand(mistaken)
             await hub.hand(taken_back, held)
             async with jpn.watching() as floor:
-                told = await watched(floor, message_id(held), after=position, linger_s=1.5)
+                told = await watched(floor, message_id(held), after=position, alarm=True)
     assert shown(told) == [message_id(mistaken), message_id(taken_back), message_id(held)]
     assert (false, RAISE) not in alarms(told)
     assert alarms(told).count((real, RAISE)) == 1

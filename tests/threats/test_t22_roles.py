@@ -13,13 +13,13 @@ from broker.client import Certificates, Client, Refused
 from broker.refusal import Reason
 from broker.rpc import refusal_of
 from tests.path import reports
-from tests.threats.parties import FLASH, TEST, gateway, lying_hub, speaker
-from vedette.v1 import content_pb2, exchange_pb2
+from tests.threats.parties import FLASH, gateway, lying_hub, speaker
+from vedette.v1 import content_pb2, exchange_pb2, national_pb2
 
 import grpc.aio  # isort: skip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from broker.demo.world import World
     from tests.threats.parties import Gateway, HonestHub
@@ -61,20 +61,22 @@ ROLES = {
 
 
 @pytest.mark.parametrize("call", [report, watch, acknowledge])
-async def test_each_call_at_the_gateway_is_for_its_own_role(kor: Gateway, call: Callable[[Client], object]) -> None:
+async def test_each_call_at_the_gateway_is_for_its_own_role(
+    kor: Gateway, call: Callable[[Client], Awaitable[None]]
+) -> None:
     for stem, allowed in ROLES.items():
         who = Certificates.of(kor.world.authority.home("KOR") / stem)
         async with Client.open(kor.world.address("KOR"), who) as client:
             if call not in allowed:
                 with pytest.raises(Refused) as caught:
-                    await call(client)  # type: ignore[misc]
+                    await call(client)
                 assert caught.value.reason == Reason.REASON_ROLE_NOT_ALLOWED
             elif call is acknowledge:
                 with pytest.raises(Refused) as caught:
-                    await call(client)  # type: ignore[misc]
+                    await call(client)
                 assert caught.value.reason == Reason.REASON_UNKNOWN_REFERENCE, "nobody received it: but it may ask"
             else:
-                await call(client)  # type: ignore[misc]
+                await call(client)
 
 
 async def test_watches_do_not_take_the_systems_place(kor: Gateway) -> None:
@@ -92,8 +94,6 @@ class Watching:
     """A watch that stays open."""
 
     def __init__(self, client: Client) -> None:
-        from vedette.v1 import national_pb2
-
         self._call = client._stub.Watch(national_pb2.WatchRequest())
 
     async def first(self) -> None:
@@ -155,7 +155,6 @@ async def test_a_nation_sends_neither_pictures_nor_time(
 
 async def test_the_fusion_process_sends_nothing_but_pictures(hub: HonestHub) -> None:
     views = speaker(hub.world, "HUB")
-    assert views.keyring.signer(TEST)
     async with hub.line("HUB", role="views") as line, line.submitting() as up:
         launch, tick, fused = await up.submit(
             views.envelope("JPN"), views.envelope("JPN", content=time_told), views.envelope("JPN", content=picture)

@@ -410,16 +410,16 @@ def test_a_view_restored_from_a_checkpoint_goes_on_with_the_same_bytes(world: An
     assert twin.view.checkpoint() == log.view.checkpoint()
 
 
-def test_a_view_restored_in_mid_flight_predicts_at_the_same_moments(world: Any) -> None:
+@pytest.mark.parametrize("cut", [20, 43, 46, 49])
+def test_a_view_restored_in_mid_flight_predicts_at_the_same_moments(world: Any, cut: int) -> None:
     flight, kor = world.fly(), world.nation("KOR")
     radar = kor.radar(flight, "k", seed=1, first_s=86.0, last_s=140.0)
-    log, twin = world.log().feed(radar[:20]), world.log()
+    log, twin = world.log().feed(radar[:cut]), world.log()
     twin.view, twin.records, twin.now_s = View.restore(log.view.checkpoint()), log.records, log.now_s
     published = len(log.revisions)
-    log.feed(radar[20:])
-    twin.feed(radar[20:])
+    log.feed(radar[cut:])
+    twin.feed(radar[cut:])
     assert twin.revisions == log.revisions[published:]
-    assert len({str(fused.impacts) for fused in twin.revisions}) < len(twin.revisions) / 2
     assert twin.view.checkpoint() == log.view.checkpoint()
 
 

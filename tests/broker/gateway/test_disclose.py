@@ -385,6 +385,23 @@ async def test_what_the_originator_controls_is_passed_on_by_nobody(
     assert (list(usa.header.label.releasable_to), usa.header.label.originator_controlled) == (["USA"], True)
 
 
+@pytest.mark.parametrize(("kept", "taken", "numbers"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+async def test_what_belongs_to_another_is_passed_on_with_its_consent_only_and_uses_up_no_number(
+    kept: bool,  # noqa: FBT001 - a case
+    taken: bool,  # noqa: FBT001 - a case
+    numbers: int,
+    kor: Origin,
+    track: Make,
+    reports: ModuleType,
+) -> None:
+    kor.pipeline.discloser.takes_anothers = lambda _: taken
+    label = reports.label("JPN")
+    label.originator_controlled = kept
+    await kor.report(track("a"), label)
+    await kor.wait(10)
+    assert (len(await kor.outbox("USA")), len(await kor.outbox("JPN"))) == (numbers, 1), "its own comes home freely"
+
+
 async def test_who_is_not_on_the_label_gets_nothing(kor: Origin, track: Make, reports: ModuleType) -> None:
     await kor.report(track("a"), reports.label(to=("KOR", "USA")))
     await kor.wait(10)

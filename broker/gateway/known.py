@@ -1,0 +1,59 @@
+"""Which documents were in force here: an older one that is put back is not taken up when the gateway starts again.
+
+While it runs, a gateway goes from one version of its policy and of the members document to the next and never back.
+Whoever can write those files could wait until it starts again, though: the older one bears good signatures, and the
+pinned digest is that of the first. So the newest version of each is kept in the store, beside the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from broker.store import Store
+
+PREFIX: Final = "known/"
+MEMBERS: Final = "members"
+POLICY: Final = "policy"
+LOOK_S: Final = 0.2
+_VERSION_BYTES: Final = 8
+
+
+class Document(Protocol):
+    """A signed document with a number that only grows."""
+
+    @property
+    def version(self) -> int:
+        """Return its number."""
+
+    @property
+    def digest(self) -> str:
+        """Return `sha256:…` of what was signed."""
+
+
+def against(state: Mapping[str, bytes], name: str, document: Document) -> str:
+    """Return why a document must not be taken up, from what `Store.state(PREFIX)` returned; "" where it may be."""
+    known = state.get(PREFIX + name, b"")
+    version, digest = int.from_bytes(known[:_VERSION_BYTES], "big"), known[_VERSION_BYTES:].decode()
+    if document.version < version:
+        return f"version {document.version} is older than {version}, which was in force here"
+    if document.version == version and document.digest != digest:
+        return f"another version {version} was in force here"
+    return ""
+
+
+async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document]]) -> None:
+    """Keep which documents are in force, until cancelled."""
+    written: dict[str, bytes] = {}
+    while True:
+        state = {
+            PREFIX + name: document.version.to_bytes(_VERSION_BYTES, "big") + document.digest.encode()
+            for name, document in documents().items()
+        }
+        if state != written:
+            await store.append([], state=state)
+            written = state
+        await asyncio.sleep(LOOK_S)

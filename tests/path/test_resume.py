@@ -1,0 +1,260 @@
+"""Who goes away and comes back: the hub, a gateway, a policy, a disk. Nothing is lost, and nothing is shown twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.limits import SECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from broker.client import Receipt, Reporter
+    from broker.demo.process import Process
+    from broker.demo.world import World
+    from tests.path.conftest import Floor, OpenWorld, Reporting, Watching
+    from vedette.v1 import content_pb2
+
+RULES = """
+- id: TRACKS
+  effect: release
+  to: [JPN]
+  when: 'body == "track"'
+  give: {{when_observed: exact, track_time: exact, track_place: {place}, motion: {place}}}
+  reason: r
+- {{id: STATUS, effect: release, to: [JPN], when: 'body == "status"', give: {{status: exact}}, reason: r}}
+- {{id: HOLD, effect: limit, to: [JPN], when: '"LATER" in label.caveats', delay_s: 3, reason: r}}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(open_shared_world: OpenWorld, policy_with: Callable[..., str]) -> World:
+    policies = {"KOR": policy_with("KOR", RULES.format(place="exact"))}
+    return open_shared_world(nations=("KOR", "JPN"), policies=policies, pictures=False)
+
+
+@pytest.fixture(scope="module")
+def versions() -> Iterator[int]:
+    return itertools.count(2)
+
+
+@pytest.fixture
+def exercise(reports: ModuleType, request: pytest.FixtureRequest) -> content_pb2.Exercise:
+    made: content_pb2.Exercise = reports.exercise(request.node.name[-48:].replace("[", ".").replace("]", "."))
+    return made
+
+
+async def start(process: Process) -> None:
+    await asyncio.to_thread(process.start)
+    await asyncio.to_thread(process.wait)
+
+
+class Source:
+    """KOR's system: it numbers its tracks by the second of their time."""
+
+    def __init__(self, reports: ModuleType, exercise: content_pb2.Exercise, reporter: Reporter) -> None:
+        self._reports, self._exercise, self._reporter = reports, exercise, reporter
+        self._begin_ns = exercise.exercise_zero.ToNanoseconds()
+
+    def content(self, number: int) -> content_pb2.Content:
+        made: content_pb2.Content = self._reports.track(
+            b"t-%d" % number, b"e-1", base=self._exercise, at_ns=self._begin_ns + number * SECOND_NS
+        )
+        return made
+
+    async def say(self, number: int, *caveats: str) -> Receipt:
+        label = self._reports.label(caveats=caveats)
+        return await self._reporter.report(self.content(number), precedence=self._reports.IMMEDIATE, label=label)
+
+    def told(self, floor: Floor) -> list[int]:
+        """Return the numbers of the tracks that a floor was shown, in order."""
+        times_ns = [warning.content.track.state.valid_at.ToNanoseconds() for warning in floor.of("track")]
+        return [(at_ns - self._begin_ns) // SECOND_NS for at_ns in times_ns]
+
+
+async def test_while_the_hub_is_away_reports_are_taken_and_they_go_once_and_in_order_when_it_is_back(
+    world: World, reports: ModuleType, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
+) -> None:
+    async with (
+        watching(world, "JPN", exercise_id=exercise.exercise_id) as floor,
+        watching(world, "KOR", exercise_id=exercise.exercise_id) as own,
+        reporting(world, "KOR") as reporter,
+    ):
+        source = Source(reports, exercise, reporter)
+        await floor.until(lambda: floor.links and floor.links[-1])
+        await own.until(lambda: own.links and own.links[-1])
+        assert (await source.say(0)).hub_connected
+        await floor.until(lambda: source.told(floor) == [0])
+        await asyncio.to_thread(world.hub.kill)
+        for one in (own, floor):
+            await one.until(lambda one=one: not one.links[-1])
+        receipts = [await source.say(number) for number in range(1, 20)]
+        assert not any(receipt.hub_connected or receipt.duplicate for receipt in receipts)
+        assert (await source.say(7)).duplicate
+        assert source.told(floor) == [0]
+        await start(world.hub)
+        await floor.until(lambda: len(source.told(floor)) >= 20)
+        for one in (own, floor):
+            await one.until(lambda one=one: one.links[-1])
+        assert (await source.say(20)).hub_connected
+        await floor.until(lambda: 20 in source.told(floor))
+        assert source.told(floor) == list(range(21))
+
+
+async def test_held_messages_survive_their_gateway_and_go_when_they_are_due(
+    world: World, reports: ModuleType, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
+) -> None:
+    async with (
+        watching(world, "JPN", exercise_id=exercise.exercise_id) as floor,
+        reporting(world, "KOR") as reporter,
+    ):
+        source = Source(reports, exercise, reporter)
+        for number in range(3):
+            await source.say(number, "LATER")
+        await asyncio.to_thread(world.gateways["KOR"].kill)
+        assert source.told(floor) == []
+        await start(world.gateways["KOR"])
+        await floor.until(lambda: len(source.told(floor)) >= 3)
+        assert (await source.say(1, "LATER")).duplicate
+        await source.say(3)
+        await floor.until(lambda: 3 in source.told(floor))
+        assert source.told(floor) == [0, 1, 2, 3]
+
+
+async def test_a_policy_is_changed_under_load_without_a_message_dropped_or_shown_too_well(
+    world: World,
+    reports: ModuleType,
+    exercise: content_pb2.Exercise,
+    watching: Watching,
+    reporting: Reporting,
+    policy_with: Callable[..., str],
+    versions: Iterator[int],
+) -> None:
+    async with (
+        watching(world, "JPN", exercise_id=exercise.exercise_id) as floor,
+        reporting(world, "KOR") as reporter,
+    ):
+        source = Source(reports, exercise, reporter)
+        coarse = policy_with("KOR", RULES.format(place="10km"), version=next(versions))
+        for number in range(400):
+            if number == 100:
+                world.set_policy("KOR", coarse)
+            await source.say(number)
+            await asyncio.sleep(0.003)
+        await floor.until(lambda: len(source.told(floor)) >= 400)
+        assert source.told(floor) == list(range(400))
+        cells = [warning.content.track.state.cell.space_m for warning in floor.of("track")]
+        assert cells == sorted(cells), "from one message on"
+        assert (cells[0], cells[-1]) == (0, 10_000)
+        world.set_policy("KOR", policy_with("KOR", RULES.format(place="exact"), version=next(versions)))
+        await _until_in_force(world, exact=True, source=source, floor=floor, first=400)
+
+
+async def _until_in_force(world: World, *, exact: bool, source: Source, floor: Floor, first: int) -> None:
+    """Report until what comes is as the policy in force shows it."""
+    for number in itertools.count(first):
+        await source.say(number)
+        await floor.until(lambda number=number: number in source.told(floor))
+        if (floor.of("track")[-1].content.track.state.cell.space_m == 0) == exact:
+            return
+        assert number < first + 100, world.gateways["KOR"].tail()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("fault", ["unsigned", "older", "broken", "gone"])
+async def test_a_policy_that_may_not_be_in_force_leaves_the_last_good_one(
+    fault: str,
+    world: World,
+    reports: ModuleType,
+    exercise: content_pb2.Exercise,
+    watching: Watching,
+    reporting: Reporting,
+    policy_with: Callable[..., str],
+    versions: Iterator[int],
+) -> None:
+    path = world.policy_path("KOR")
+    good, signature = path.read_text(encoding="utf-8"), path.with_suffix(".sig.json").read_bytes()
+    open_wide = RULES.format(place="10km")
+    match fault:
+        case "unsigned":
+            path.write_text(policy_with("KOR", open_wide, version=next(versions)), encoding="utf-8")
+        case "older":
+            world.set_policy("KOR", policy_with("KOR", open_wide, version=1))
+        case "broken":
+            world.set_policy("KOR", policy_with("KOR", open_wide, version=next(versions)).replace("rules:", "rule:"))
+        case _:
+            path.unlink()
+    async with (
+        watching(world, "JPN", exercise_id=exercise.exercise_id) as floor,
+        reporting(world, "KOR") as reporter,
+    ):
+        source = Source(reports, exercise, reporter)
+        log = world.gateways["KOR"].log
+        await floor.until(lambda: "policy not taken over" in log.read_text(encoding="utf-8").split("in force")[-1])
+        await source.say(0)
+        await floor.until(lambda: source.told(floor) == [0])
+        assert floor.of("track")[0].content.track.state.cell.space_m == 0
+        path.write_text(good, encoding="utf-8")
+        path.with_suffix(".sig.json").write_bytes(signature)
+        world.set_policy("KOR", policy_with("KOR", RULES.format(place="exact"), version=next(versions)))
+        await _until_in_force(world, exact=True, source=source, floor=floor, first=1)
+
+
+async def test_a_lost_outbox_is_read_back_and_what_is_told_again_is_shown_once(
+    world: World, reports: ModuleType, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
+) -> None:
+    gateway = world.gateways["KOR"]
+    async with watching(world, "JPN", exercise_id=exercise.exercise_id) as floor:
+        async with reporting(world, "KOR") as reporter:
+            source = Source(reports, exercise, reporter)
+            for number in range(10):
+                await source.say(number)
+            await floor.until(lambda: len(source.told(floor)) == 10)
+        await asyncio.to_thread(gateway.kill)
+        shutil.rmtree(world.folder / "kor" / "data")
+        await start(gateway)
+        async with reporting(world, "KOR") as reporter:
+            source = Source(reports, exercise, reporter)
+            for number in range(12):
+                assert not (await source.say(number)).duplicate, "the gateway knows nothing of it any more"
+            await floor.until(lambda: 11 in source.told(floor))
+            await source.say(12)
+            await floor.until(lambda: 12 in source.told(floor))
+            assert source.told(floor) == list(range(13))
+            cancel = reports.cancel(b"x-1", b"t-3", base=exercise)
+            await reporter.report(cancel, precedence=reports.FLASH, label=reports.label())
+            await floor.until(lambda: floor.of(""))
+            (reference,) = floor.of("")[0].content.header.references
+            assert reference.message_id == floor.of("track")[3].header.message_id, "what was sealed before is known"
+
+
+async def test_a_lost_outbox_and_no_hub_seals_at_once_under_salted_ids(
+    world: World, reports: ModuleType, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
+) -> None:
+    gateway = world.gateways["KOR"]
+    async with watching(world, "JPN", exercise_id=exercise.exercise_id) as floor:
+        async with reporting(world, "KOR") as reporter:
+            source = Source(reports, exercise, reporter)
+            await source.say(0)
+            await floor.until(lambda: source.told(floor) == [0])
+        await asyncio.to_thread(gateway.kill)
+        await asyncio.to_thread(world.hub.kill)
+        shutil.rmtree(world.folder / "kor" / "data")
+        await start(gateway)
+        async with reporting(world, "KOR") as reporter:
+            source = Source(reports, exercise, reporter)
+            for number in range(2):
+                assert not (await source.say(number)).hub_connected
+            await start(world.hub)
+            await floor.until(lambda: 1 in source.told(floor))
+            await source.say(2)
+            await floor.until(lambda: 2 in source.told(floor))
+            assert source.told(floor) == [0, 0, 1, 2], "a duplicate is better than a silence"
+            ids = {warning.header.message_id for warning in floor.of("track")}
+            assert len(ids) == 4
