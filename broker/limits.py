@@ -38,11 +38,16 @@ TRANSPORT_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 LOOKAHEAD_BYTES: Final = 512 * 1024  # HTTP/2 window: small, so that a backlog waits with us and not in the transport
 LINGER_NORMAL_NS: Final = 300_000  # the normal lane waits this long for company, and only under load
 STREAMS_PER_MEMBER_MAX: Final = 64  # of open calls at the hub or a gateway, by one member
+SUBMITS_PER_MEMBER_MAX: Final = 4  # credits are per stream; one is in use, others are those of a lost connection
+READ_BACKS_PER_MEMBER_MAX: Final = 1  # it reads whole logs from the store that everybody's warnings go into
+READ_BACK_PAUSE_S: Final = 0.005  # after a batch of READ_BATCH: a million records take some 20 s longer
 WATCHERS_MAX: Final = 256  # of open watches at one gateway
 CREDITS: Final = 1024  # envelopes under way from one origin
 RECONNECT_FIRST_S: Final = 0.05
 RECONNECT_MAX_S: Final = 2.0
-RESENDS_MAX: Final = 30  # of an envelope that the hub refuses for what may pass: about a minute
+RESENDS_MAX: Final = 60  # of an envelope that the hub refuses for what may pass: about five minutes
+RESEND_NS: Final = 5 * SECOND_NS
+PARKED_MAX: Final = 4_096  # such envelopes; more of them are audited and passed over
 CALL_DEADLINE_S: Final = 10.0  # of one unary call
 DRAIN_S: Final = 5.0  # from SIGTERM to the end
 HANDSHAKE_TIMEOUT_MS: Final = 5_000
@@ -54,6 +59,7 @@ QUEUE_RECORDS_MAX: Final = 1_024  # in memory, per recipient and lane; the rest 
 APPEND_BATCH_MAX: Final = 512  # records in one commit
 APPEND_QUEUE_MAX: Final = 8_192  # waiting for the disk; beyond it the sender is told to come back
 READ_BATCH: Final = 256
+HELD_MAX: Final = 16_384  # messages that wait for a policy's delay at one gateway: a minute at 100/s to two others
 ORIGIN_APPENDS_MAX: Final = (
     2 * CREDITS
 )  # of one origin, waiting for the disk: a flood of one leaves room for the others
@@ -91,7 +97,12 @@ EXERCISE_RATE_MAX: Final = 100.0
 CLOCK_PROBE_S: Final = 2.0
 CANARY_S: Final = 5.0  # between two canaries of an ordered pair
 RETENTION_S: Final = 30 * 24 * 3600.0
-EXERCISES_MAX: Final = 1_024  # time bases that the hub remembers, per recipient
+RUNS_KEPT: Final = 256  # of the hub, whose resume tokens still hold
+EXERCISES_MAX: Final = 1_024  # time bases that the hub remembers, per origin that told a recipient of them first
+EXERCISES_TICKING_MAX: Final = 4  # at once, likewise: a flood of ids makes a handful of logs tick
+EXERCISE_IDLE_NS: Final = (
+    2_400 * SECOND_NS
+)  # of exercise time without a record, then its ticks stop: any flight is over
 TICK_PACE_S: Final = 0.1  # a log that runs faster than life is ticked at most so often, by several seconds at once
 
 # --- release policy ---------------------------------------------------------------------------------------------------

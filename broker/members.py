@@ -3,6 +3,9 @@
 The file is looked at again every second. A newer version that is signed as it must be is swapped in whole, and whoever
 listens is told (streams of somebody who was revoked are cut by that). Anything else, an older version included, changes
 nothing and is logged once.
+
+Certificates also run out while a document stays as it is. So whoever listens is told of the document in force once a
+minute all the same, and cuts the streams of those that have.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
+TELL_AGAIN_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -43,22 +47,37 @@ class MembersInForce:
 
     async def watch(self) -> None:
         """Take over newer versions until cancelled."""
+        loop = asyncio.get_running_loop()
+        told_at = loop.time()
         while True:
             await asyncio.sleep(LOOK_S)
-            self.look()
+            try:
+                self.look()
+            except Exception as fault:  # noqa: BLE001
+                # The boundary of this task, which would end the process: whoever can write the file could stop it.
+                self._complain(f"{type(fault).__name__}: {fault}")
+            if loop.time() - told_at >= TELL_AGAIN_S:
+                told_at = loop.time()
+                self._tell()
 
     def look(self) -> None:
         """Look at the file once."""
         try:
             newest = load_members(self.path, previous=self.current, now_ns=self.clock.wall_ns())
         except MembersError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                log.error("members document not taken over: %s", error)  # noqa: TRY400 - expected, no trace
+            self._complain(str(error))
             return
         self._complaint = ""
         if newest.version > self.current.version:
             log.warning("members document version=%d in force", newest.version)
             self.current = newest
-            for listener in self.listeners:
-                listener(newest)
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener(self.current)
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            self._complaint = complaint
+            log.error("members document not taken over: %s", complaint)

@@ -69,11 +69,12 @@ def decode(data: bytes) -> Signed:
 
 
 def load_json(data: bytes) -> object:
-    """Parse JSON, strictly: bounded, UTF-8, no key twice, no NaN. Raises DocumentError."""
+    """Parse JSON, strictly: bounded, UTF-8, no key twice, no NaN, no half of a letter. Raises DocumentError."""
     if len(data) > DOCUMENT_BYTES_MAX:
         raise DocumentError(f"larger than {DOCUMENT_BYTES_MAX} bytes")
     try:
         document: object = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_never)
+        json.dumps(document, ensure_ascii=False).encode()  # an escaped surrogate alone is text that nothing can write
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"not JSON: {error}") from error
     return document

@@ -186,7 +186,7 @@ def _stated(said: Statement, subject: bytes) -> Reported:
             content.impact.event_id = content.impact.object_id = subject
         case content_pb2.EventStatus() as status:
             content.status.CopyFrom(status)
-            content.status.event_id = content.status.object_id = subject
+            content.status.event_id = subject  # of the event as a whole: it has this one object
         case _:
             assert_never(said.body)
     return Reported(content, precedence, said.head.label)

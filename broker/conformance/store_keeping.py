@@ -30,6 +30,21 @@ async def state_goes_with_its_batch(open_store: OpenStore, path: Path) -> None:
         expect(sorted(await store.state("")), ["cursor/KOR", "cursor/USA", "window"], "names after opening again")
 
 
+async def an_empty_value_forgets_its_name(open_store: OpenStore, path: Path) -> None:
+    """Try that a named value can be forgotten, and given again, with a batch or without, also after opening again."""
+    async with opened(open_store, path) as store:
+        await store.append([new_record(1)], state={"held/1": b"1", "held/2": b"2", "never": b""})
+        await store.append([new_record(2)], state={"held/1": b"", "held/3": b"3"})
+        expect(await store.state(""), {"held/2": b"2", "held/3": b"3"}, "state after forgetting held/1")
+        await asyncio.gather(store.append([], state={"held/2": b""}), store.append([], state={"held/2": b"again"}))
+        await store.append([], state={"held/3": b""})
+    async with opened(open_store, path) as store:
+        expect(await store.state(""), {"held/2": b"again"}, "state after opening again")
+        await store.append([], state={"held/1": b"1", "held/2": b""})
+    async with opened(open_store, path) as store:
+        expect(await store.state(""), {"held/1": b"1"}, "state after opening once more")
+
+
 async def what_is_trimmed_is_compacted(open_store: OpenStore, path: Path) -> None:
     """Try that what was trimmed is forgotten with its keys; who asks for it is told Compacted; positions go on."""
     async with opened(open_store, path) as store:
@@ -144,6 +159,7 @@ async def a_closed_store_says_so(open_store: OpenStore, path: Path) -> None:
 
 KEEPING = (
     state_goes_with_its_batch,
+    an_empty_value_forgets_its_name,
     what_is_trimmed_is_compacted,
     many_streams_live_side_by_side,
     a_backlog_is_kept,

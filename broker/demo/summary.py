@@ -62,6 +62,7 @@ def promises(story: Story) -> list[Promise]:
     back = story.floors.get(story.cut_off)
     return [
         Promise(f"all {count} messages between nations arrived", missing == 0 and count > 0),
+        Promise("the hub took everything that the gateways sealed", _refused_by_hub(story) == 0),
         Promise("no message was shown twice", twice == 0),
         Promise("no leaf was shown that its origin says is withheld", not any(floor.leaks for floor in floors)),
         Promise("no foreign sensor was named", not any(_named_sensors(floor) for floor in floors)),
@@ -151,8 +152,8 @@ def _decisions(story: Story) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def audit_entries(story: Story, origin: str) -> Iterator[dict[str, Any]]:
-    """Yield what a nation's gateway decided, from its audit trail."""
+def audit_entries(story: Story, origin: str, event: str = "decided") -> Iterator[dict[str, Any]]:
+    """Yield what a nation's gateway decided, or another kind of event, from its audit trail."""
     path = story.world.folder / origin.lower() / "data" / "audit.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -160,8 +161,12 @@ def audit_entries(story: Story, origin: str) -> Iterator[dict[str, Any]]:
         except ValueError:
             continue  # torn by the kill; the trail itself marks it
         fields = entry.get("fields", entry)
-        if entry.get("event") == "decided":
+        if entry.get("event") == event:
             yield fields
+
+
+def _refused_by_hub(story: Story) -> int:
+    return sum(1 for origin in story.floors for _ in audit_entries(story, origin, "refused-by-hub"))
 
 
 def _legs(story: Story) -> dict[str, dict[str, float]]:

@@ -41,7 +41,7 @@ SAID: Final = (
     content_pb2.EVENT_STATE_PASSED,
     content_pb2.EVENT_STATE_FAILED_IN_FLIGHT,
 )
-FOREVER_NS: Final = 1 << 63  # the time of a status that names none: its word is the newest
+LONG_AGO_NS: Final = -(1 << 63)
 
 
 def outcome(event: Event, nodes: Mapping[NodeKey, Node], now_ns: int, *, is_confirmed: bool) -> Outcome:
@@ -64,15 +64,16 @@ def outcome(event: Event, nodes: Mapping[NodeKey, Node], now_ns: int, *, is_conf
 
 def _said(event: Event, nodes: Mapping[NodeKey, Node]) -> Outcome | None:
     """Return the word of an origin that ends the event or says that it failed, if no report is newer."""
-    newest_ns = -FOREVER_NS
+    newest_ns = LONG_AGO_NS
     words: list[tuple[int, int, content_pb2.StatusReason.ValueType]] = []
     for node in (nodes[key] for key in event.nodes):
-        for kind in (Report, Launch, Impact):
-            found = node.newest(kind)
-            newest_ns = max(newest_ns, found.key[0] if found else newest_ns)
+        reports = [found.key[0] for kind in (Report, Launch, Impact) if (found := node.newest(kind)) is not None]
+        own_ns = max(reports, default=LONG_AGO_NS)
+        newest_ns = max(newest_ns, own_ns)
         status = node.newest(Status)
         if status is not None and isinstance(status.body, Status) and status.body.state in SAID:
-            words.append((-SAID.index(status.body.state), status.key[0] or FOREVER_NS, status.body.reason))
+            # A word without a time is as new as its origin's newest report: it silences nobody who still tracks.
+            words.append((-SAID.index(status.body.state), status.key[0] or own_ns, status.body.reason))
     standing = [word for word in words if word[1] >= newest_ns]
     if not standing:
         return None

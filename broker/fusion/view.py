@@ -140,11 +140,20 @@ class View:
             raise
 
     def _in_time(self, contribution: Contribution) -> Contribution:
-        """Return the contribution; without its report if that is too late for exact replay, or from the future."""
-        if self.now_ns is None or not isinstance(contribution.body, Report):
+        """Return the contribution; without its body's word if that is too late for exact replay, or from the future.
+
+        What is dated ahead of the log would be the newest word for as long as it pleases its origin.
+        """
+        if self.now_ns is None:
+            return contribution
+        body = contribution.body
+        takes_back = isinstance(body, Status) and body.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
+        if contribution.key[0] - self.now_ns > limits.CLOCK_AHEAD_NS and not takes_back:  # which holds at any time
+            return unusable(contribution)
+        if not isinstance(contribution.body, Report):
             return contribution
         age_ns = self.now_ns - contribution.body.time_ns
-        return contribution if -limits.FUTURE_MAX_NS <= age_ns <= HORIZON_NS else unusable(contribution)
+        return contribution if -limits.CLOCK_AHEAD_NS <= age_ns <= HORIZON_NS else unusable(contribution)
 
     def _is_flood(self, contribution: Contribution) -> bool:
         """Say whether an origin names more events than a View has room for. Others are not displaced."""

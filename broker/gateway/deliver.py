@@ -4,12 +4,16 @@ A watcher reads the inbox from its own position: first what it missed, marked CA
 up, and nobody holds it up: a stopped one keeps only its place in the store. While it catches up no alarm is told; when
 it is there, what holds then is told once, so that nobody is woken for a launch that was cancelled meanwhile. If the
 gateway itself is still catching up with the hub, a watcher waits for it a second and no longer: in doubt, alarm.
+
+What is told of alarms never waits in a queue, where gaps could push it out or the next warning overtake it: it is read
+from the book at the moment at which it goes out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -20,10 +24,11 @@ from broker.gateway.alarm import AlarmBook, impact_is_past
 from broker.gateway.downlink import INBOX
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, mode_label, precedence_label
+from broker.store import StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, national_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from broker.clock import Clock
     from broker.gateway.link import LinkState
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
     from broker.store import Record, Store
 
 POSITION_BYTES: Final = 8
-NOTICES_MAX: Final = 256  # gaps and link changes that wait for one watcher; the oldest give way
+GAPS_MAX: Final = 256  # that wait for one watcher; the oldest give way, and stand in the audit trail all the same
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -46,7 +53,22 @@ class Delivery:
     _watches: set[_Watch] = field(default_factory=set)
 
     async def watch(self, request: national_pb2.WatchRequest, mode: int) -> AsyncIterator[national_pb2.WatchResponse]:
-        """Yield everything of one mode, for ever. Raises Refused for a position that was never given out."""
+        """Yield everything of one mode, for ever.
+
+        Raises Refused for a position that was never given out, and with UNAVAILABLE where the store fails: whoever
+        comes back with its last position misses nothing.
+        """
+        try:
+            async with contextlib.aclosing(self._watch(request, mode)) as responses:
+                async for response in responses:
+                    yield response
+        except StoreError as error:
+            log.error("a watch ended: %s", error)  # noqa: TRY400 - it says which record; a trace says no more
+            raise Refused(Reason.REASON_UNAVAILABLE, "the inbox cannot be read now; resume in a moment") from error
+
+    async def _watch(
+        self, request: national_pb2.WatchRequest, mode: int
+    ) -> AsyncGenerator[national_pb2.WatchResponse, None]:
         bounds = await self.store.bounds(INBOX)
         after = bounds.last if request.live_only else _position(request.resume_after, bounds.first, bounds.last)
         watch = _Watch(self, mode, after=after, head=bounds.last)
@@ -64,7 +86,7 @@ class Delivery:
         """Tell every watcher of the mode of numbers that never came."""
         for watch in self._watches:
             if watch.mode == mode:
-                watch.notice(national_pb2.WatchResponse(gap=gap))
+                watch.tell_gap(gap)
 
 
 class _Watch:
@@ -77,19 +99,21 @@ class _Watch:
         self._head = head
         self._book = AlarmBook()
         self._told = False  # whether the alarms that hold were told
-        self._over: set[bytes] = set()  # events whose end the watcher knows
-        self._notices: deque[national_pb2.WatchResponse] = deque(maxlen=NOTICES_MAX)
+        self._is_time = False  # to tell them
+        self._over: set[tuple[str, bytes]] = set()  # events whose end the watcher knows
+        self._link: national_pb2.LinkStatus | None = None  # a change to tell; the newest says it all
+        self._gaps: deque[national_pb2.Gap] = deque(maxlen=GAPS_MAX)
         self._wake = asyncio.Event()
         self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def notice(self, response: national_pb2.WatchResponse) -> None:
-        self._notices.append(response)
+    def tell_gap(self, gap: national_pb2.Gap) -> None:
+        self._gaps.append(gap)
         self._wake.set()
 
     async def run(self) -> AsyncIterator[national_pb2.WatchResponse]:
         since_ns = self._delivery.link.since_ns
-        yield self._link_status()
+        yield self._stamped(national_pb2.WatchResponse(link=self._link_status()))
         await self._recall()
         self._tasks = [
             asyncio.create_task(self._read(), name="watch-read"),
@@ -102,16 +126,34 @@ class _Watch:
             for task in self._tasks:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     raise error
-            while self._notices:
-                yield self._stamped(self._notices.popleft())
-            while not self._records.empty():
-                for response in self._responses(self._records.get_nowait()):
-                    yield response
+            while responses := self._next():
+                for response in responses:
+                    yield self._stamped(response)
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _next(self) -> list[national_pb2.WatchResponse]:
+        """Return what goes out next, nothing if nothing waits. No flood of gaps holds up a warning."""
+        if self._is_time:
+            self._is_time, self._told = False, True
+            if responses := self._alarms():
+                return responses
+        if self._link is not None:
+            link, self._link = self._link, None
+            return [national_pb2.WatchResponse(link=link)]
+        if not self._records.empty():
+            return self._responses(self._records.get_nowait())
+        if self._gaps:
+            return [national_pb2.WatchResponse(gap=self._gaps.popleft())]
+        return []
+
+    def _alarms(self) -> list[national_pb2.WatchResponse]:
+        """Return what holds now: the ends of which the watcher does not know, and every alarm that stands."""
+        ends = [change for change in self._book.lowered() if (change.origin, change.event_id) not in self._over]
+        return [national_pb2.WatchResponse(alarm=change) for change in (*ends, *self._book.raised())]
 
     async def _recall(self) -> None:
         """Learn which alarms stood at the watcher's place, so that what comes after can lower them.
@@ -130,8 +172,8 @@ class _Watch:
             after = records[-1].position
         self._over = self._lowered()
 
-    def _lowered(self) -> set[bytes]:
-        return {change.event_id for change in self._book.lowered()}
+    def _lowered(self) -> set[tuple[str, bytes]]:
+        return {(change.origin, change.event_id) for change in self._book.lowered()}
 
     async def _read(self) -> None:
         try:
@@ -146,23 +188,29 @@ class _Watch:
         while True:
             await link.next_change(since_ns)
             since_ns = link.since_ns
-            self.notice(self._link_status())
+            self._link = self._link_status()
+            self._wake.set()
 
     async def _tell_in_time(self) -> None:
-        """Once at the head, or after a second of waiting for it, tell the alarms that hold."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._delivery.live.wait(), limits.CATCH_UP_WAIT_S)
-        head = (await self._delivery.store.bounds(INBOX)).last
-        deadline = asyncio.get_running_loop().time() + limits.CATCH_UP_WAIT_S
-        while self._position < head and asyncio.get_running_loop().time() < deadline:
-            newer = await self._delivery.store.read(INBOX, after=self._position, limit=1, lane=self.mode)
+        """Once at the head, or after a second of waiting for it, have the alarms told that hold."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.CATCH_UP_WAIT_S):
+                    await self._delivery.live.wait()
+                    await self._reach_head()
+            self._is_time = True
+        finally:
+            self._wake.set()
+
+    async def _reach_head(self) -> None:
+        """Return once the watcher was given everything that stands in the inbox now."""
+        store = self._delivery.store
+        head = (await store.bounds(INBOX)).last
+        while self._position < head:
+            newer = await store.read(INBOX, after=self._position, limit=1, lane=self.mode)
             if not newer or newer[0].position > head:
-                break
+                return
             await asyncio.sleep(0.01)
-        self._told = True
-        news = [change for change in self._book.lowered() if change.event_id not in self._over]
-        for change in (*news, *self._book.raised()):
-            self.notice(national_pb2.WatchResponse(alarm=change))
 
     def _responses(self, record: Record) -> list[national_pb2.WatchResponse]:
         entry = journal_pb2.InboxRecord.FromString(record.data)
@@ -173,10 +221,10 @@ class _Watch:
             self._told = False
             self._over = self._lowered()
             self._tasks[-1] = asyncio.create_task(self._tell_in_time(), name="watch-alarms")
-        responses = [self._stamped(national_pb2.WatchResponse(warning=warning))]
+        responses = [national_pb2.WatchResponse(warning=warning)]
         changes = self._book.fold(warning.content, impact_is_past=self._impact_is_past(warning))
         if self._told:
-            responses += [self._stamped(national_pb2.WatchResponse(alarm=change)) for change in changes]
+            responses += [national_pb2.WatchResponse(alarm=change) for change in changes]
         return responses
 
     def _warning(self, entry: journal_pb2.InboxRecord, *, catching_up: bool) -> national_pb2.Warning:
@@ -222,10 +270,9 @@ class _Watch:
             now_ns = exercise_ns(warning.header.exercise, now_ns)
         return impact_is_past(warning.content, now_ns=now_ns, clock_error_ns=error_ns)
 
-    def _link_status(self) -> national_pb2.WatchResponse:
+    def _link_status(self) -> national_pb2.LinkStatus:
         link = self._delivery.link
-        status = national_pb2.LinkStatus(hub_connected=link.connected, since=timestamp(link.since_ns))
-        return self._stamped(national_pb2.WatchResponse(link=status))
+        return national_pb2.LinkStatus(hub_connected=link.connected, since=timestamp(link.since_ns))
 
     def _stamped(self, response: national_pb2.WatchResponse) -> national_pb2.WatchResponse:
         response.position = self._position.to_bytes(POSITION_BYTES, "big")

@@ -9,7 +9,7 @@ The policy decides what a recipient may see (`broker.gateway.release`, pure). He
   anything of the event, as a bare status; both even if the policy now denies, and without a reason then;
 * a message under a delay is held, decided again when due, and may only get tighter; a cancel of it drops both, a
   correction replaces it, due at the later of the two times;
-* an object that may be shown only every so often is not shown in between.
+* an object, or an event, that may be shown only every so often is not shown in between.
 
 Everything here runs in one task and is tentative until the batch is durable (see ledger.py).
 """
@@ -21,7 +21,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
-from broker.clock import exercise_ns, nanoseconds, timestamp, wall_of_exercise_ns
+from broker.clock import exercise_ns, timestamp, wall_of_exercise_ns
+from broker.gateway.about import (
+    event_id_of,
+    event_key_of,
+    object_key_of,
+    takes_back_event,
+    target_of,
+    targets_of,
+    valid_ns,
+)
 from broker.gateway.ids import Kind, intake_key
 from broker.gateway.release import (
     Decision,
@@ -34,21 +43,21 @@ from broker.gateway.release import (
     same_for,
 )
 from broker.gateway.seal import Outgoing
+from broker.gateway.versions import Versions
 from broker.store import StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.gateway.held import Held
     from broker.gateway.ids import Scope
     from broker.gateway.intake import Taken
-    from broker.gateway.ledger import Ledger
+    from broker.gateway.ledger import Issued, Ledger
     from broker.gateway.release import Policy
 
 log = logging.getLogger(__name__)
 
-CHAIN_MAX: Final = 64  # ancestors of a correction that are looked at
 SELF: Final = "self"
 THIRD_PARTY: Final = "VEDETTE-THIRD-PARTY"  # in the audit trail, beside the rules of the policy
 
@@ -58,7 +67,7 @@ class Disclosed:
     """What became of one message for one recipient: for the audit trail, and for whoever asks why."""
 
     recipient: str
-    outcome: str  # sent | held | withheld | unchanged | too-soon | nothing-owed
+    outcome: str  # sent | held | held-full | withheld | unchanged | too-soon | nothing-owed
     decision: Decision
     outgoing: Outgoing | None = None
     due_ns: int = 0
@@ -71,8 +80,12 @@ class Discloser:
     us: str
     ledger: Ledger
     held: Held
-    may_pass_on: Callable[[str, str], bool]
+    may_pass_on: Callable[[str, str], bool]  # whether the one may pass on to the other what belongs to a third member
     takes_anothers: Callable[[str], bool]  # whether we may pass on to this recipient what belongs to a third member
+
+    @property
+    def _versions(self) -> Versions:
+        return Versions(self.ledger)
 
     async def disclose(
         self, taken: Taken, policy: Policy, recipient: str, *, now_ns: int, held: journal_pb2.HeldRecord | None = None
@@ -85,9 +98,11 @@ class Discloser:
         decision = decide(policy, subject, SELF if recipient == self.us else recipient, now_ns=now_ns)
         if not self._is_ours_to_give(taken.label, recipient):
             decision = replace(decision, released=False, rule_ids=(*decision.rule_ids, THIRD_PARTY))
-        if held is not None:
-            decision = combine(decision_from_json(held.decision), decision)
         try:
+            if held is not None:
+                decision = combine(decision_from_json(held.decision), decision)
+            if self.ledger.was_read_back and await self._was_sealed(taken, recipient):
+                return Disclosed(recipient, "unchanged", decision)
             return await self._dispatch(taken, recipient, decision, now_ns)
         except StoreError:
             raise  # nobody gets anything of this batch, and it is tried again
@@ -101,13 +116,17 @@ class Discloser:
             return True
         return self.takes_anothers(recipient) and not label.originator_controlled
 
+    async def _was_sealed(self, taken: Taken, recipient: str) -> bool:
+        """Return whether this very message went to the recipient already, from an outbox that was lost since."""
+        return await self.ledger.sealed(recipient, taken.scope, taken.content.header.message_id) is not None
+
     async def _dispatch(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
         references = taken.content.header.references
-        cancelled = _targets(references, content_pb2.RELATION_CANCELS)
-        corrected = _target(references, content_pb2.RELATION_CORRECTS)
+        cancelled = targets_of(references, content_pb2.RELATION_CANCELS)
+        corrected = target_of(references, content_pb2.RELATION_CORRECTS)
         if cancelled:
             return await self._cancel(taken, recipient, decision, cancelled, now_ns)
-        if _takes_back_event(taken.content):
+        if takes_back_event(taken.content):
             return await self._take_back(taken, recipient, decision, now_ns)
         if corrected is not None:
             return await self._correct(taken, recipient, decision, corrected, now_ns)
@@ -129,7 +148,9 @@ class Discloser:
         due_ns = max(self._released_ns(taken, decision), not_before_ns)
         if due_ns > now_ns:
             event_key = event_key_of(taken.content, taken.scope)
-            self.held.hold(taken.key, recipient, decision, due_ns=due_ns, event_key=event_key)
+            if not self.held.hold(taken.key, recipient, decision, due_ns=due_ns, event_key=event_key):
+                log.error("no room to hold a message for %s: it is withheld", recipient)
+                return Disclosed(recipient, "held-full", replace(decision, released=False))
             return Disclosed(recipient, "held", decision, due_ns=due_ns)
         if correcting is None and self._too_soon(taken, recipient, decision):
             return Disclosed(recipient, "too-soon", decision)
@@ -141,7 +162,7 @@ class Discloser:
     def _was_taken_back(self, taken: Taken) -> bool:
         """Return whether a cancellation came before its target: then nobody ever hears of the target."""
         event_key = event_key_of(taken.content, taken.scope)
-        return self.ledger.is_taken_back(taken.key) or (
+        return self.ledger.is_cancelled(taken.key) or (
             event_key is not None and taken.body != "status" and self.ledger.is_taken_back(event_key)
         )
 
@@ -164,11 +185,10 @@ class Discloser:
         return release_instant_ns(decision, taken.content, received_ns)
 
     def _too_soon(self, taken: Taken, recipient: str, decision: Decision) -> bool:
-        if taken.body != "track" or decision.minimum_interval_s <= 0:
+        object_key = object_key_of(taken)
+        if object_key is None or decision.minimum_interval_s <= 0:
             return False
-        state = taken.content.track.state
-        at_ns = nanoseconds(state.valid_at)
-        object_key = intake_key(taken.scope, b"object:" + taken.content.track.object_id)
+        at_ns = valid_ns(taken)
         last_ns = self.ledger.shown_at_ns(recipient, object_key)
         if last_ns is not None and abs(at_ns - last_ns) < decision.minimum_interval_s * limits.SECOND_NS:
             return True
@@ -177,19 +197,18 @@ class Discloser:
 
     # -- corrections --------------------------------------------------------------------------------------------------
     async def _correct(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
-        ancestors = await self._ancestors(taken.scope, target)
-        if any(self.ledger.is_taken_back(intake_key(taken.scope, local)) for local in ancestors):
-            return Disclosed(recipient, "withheld", decision)  # cancelled with all its corrections
+        if self.ledger.is_cancelled(taken.key):
+            return Disclosed(recipient, "withheld", decision)  # cancelled with what it corrects
+        versions = await self._versions.replaced(taken, target)
         not_before_ns = 0
-        old = None
-        for version in await self._versions(taken, ancestors[-1]):
-            key = intake_key(taken.scope, version.content.header.message_id)
-            not_before_ns = max(not_before_ns, self.held.drop(key, recipient) or 0)
-            old = await self.ledger.sealed(recipient, taken.scope, version.content.header.message_id) or old
-        if old is None:
+        for local in versions:
+            not_before_ns = max(not_before_ns, self.held.drop(intake_key(taken.scope, local), recipient) or 0)
+        holds = await self._versions.holds(taken.scope, recipient, versions)
+        if not holds:
             return await self._new(taken, recipient, decision, now_ns, not_before_ns=not_before_ns)
         if not decision.released:
-            return self._bare_cancel(taken, recipient, decision, [old.header.message_id], now_ns)
+            return self._bare_cancel(taken, recipient, decision, holds[:1], now_ns)
+        old = holds[-1].content
         if same_for(old, await self._view(taken, recipient, decision, now_ns)):
             return Disclosed(recipient, "unchanged", decision)
         return await self._new(
@@ -201,80 +220,59 @@ class Discloser:
             not_before_ns=not_before_ns,
         )
 
-    async def _versions(self, taken: Taken, local: bytes) -> list[journal_pb2.IntakeRecord]:
-        """Return a system's message and all its corrections but this one, oldest first."""
-        first = intake_key(taken.scope, local)
-        keys = [key for key in (first, *self.ledger.corrections_of(first)) if key != taken.key]
-        found = [record for key in keys if (record := await self.ledger.intake(key)) is not None]
-        return sorted(found, key=lambda record: nanoseconds(record.received_at))
-
-    async def _ancestors(self, scope: Scope, local: bytes) -> list[bytes]:
-        """Return the system's ids of a message and of what it corrects, newest first."""
-        chain = [local]
-        while len(chain) < CHAIN_MAX:
-            record = await self.ledger.intake(intake_key(scope, chain[-1]))
-            if record is None:
-                break
-            older = _target(record.content.header.references, content_pb2.RELATION_CORRECTS)
-            if older is None or older in chain:
-                break
-            chain.append(older)
-        return chain
-
-    async def _newest_sealed(self, scope: Scope, recipient: str, local: bytes) -> content_pb2.Content | None:
-        for candidate in await self._ancestors(scope, local):
-            sealed = await self.ledger.sealed(recipient, scope, candidate)
-            if sealed is not None:
-                return sealed
-        return None
-
     # -- cancellations ------------------------------------------------------------------------------------------------
     async def _cancel(
         self, taken: Taken, recipient: str, decision: Decision, targets: Sequence[bytes], now_ns: int
     ) -> Disclosed:
         """Take back messages and their corrections, held or sent."""
-        owed = [
-            oldest.header.message_id
-            for target in targets
-            if (oldest := await self._drop_versions(taken.scope, recipient, target)) is not None
-        ]
+        owed: list[Issued] = []
+        for target in targets:
+            versions = await self._versions.of(taken.scope, [target])
+            for local in versions:
+                self.held.drop(intake_key(taken.scope, local), recipient)
+            owed += (await self._versions.holds(taken.scope, recipient, versions))[:1]
         if not owed:
             return Disclosed(recipient, "nothing-owed", decision)
         return self._bare_cancel(taken, recipient, decision, owed, now_ns)
 
-    async def _drop_versions(self, scope: Scope, recipient: str, target: bytes) -> content_pb2.Content | None:
-        """Drop what is held of a message and its corrections; return the oldest version that was sealed."""
-        target_key = intake_key(scope, target)
-        oldest = None
-        for key in (target_key, *self.ledger.corrections_of(target_key)):
-            self.held.drop(key, recipient)
-            record = await self.ledger.intake(key)
-            if record is not None and oldest is None:
-                oldest = await self.ledger.sealed(recipient, scope, record.content.header.message_id)
-        return oldest
-
     def _bare_cancel(
-        self, taken: Taken, recipient: str, decision: Decision, message_ids: Sequence[bytes], now_ns: int
+        self, taken: Taken, recipient: str, decision: Decision, owed: Sequence[Issued], now_ns: int
     ) -> Disclosed:
         content = self._bare(taken, recipient)
-        for message_id in message_ids:
+        for issued in owed:
+            message_id = issued.content.header.message_id
             content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CANCELS)
-        return self._send(taken, recipient, decision, content, now_ns)
+        known = max((issued.label for issued in owed), key=lambda label: label.classification)
+        return self._send(taken, recipient, decision, content, now_ns, label=_bare_label(known, recipient))
 
     async def _take_back(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> Disclosed:
         """Tell everyone who got anything of the event that it was no launch."""
-        event_key = _event_key(taken)
-        self.held.drop_event(event_key, recipient)
-        if not self.ledger.knows_event(recipient, event_key):
+        if not self.ledger.stands(taken.key):
+            return Disclosed(recipient, "withheld", decision)  # cancelled or corrected before it came
+        self.held.drop_event(event_key_of(taken.content, taken.scope) or taken.key, recipient)
+        event_id = self._id(taken, recipient, Kind.EVENT, taken.content.status.event_id)
+        known = self.ledger.event_label(recipient, event_id)
+        if known is None:
             return Disclosed(recipient, "nothing-owed", decision)
-        if decision.released:
-            content = await self._view(taken, recipient, decision, now_ns)
-        else:
-            content = self._bare(taken, recipient)
+        if decision.released and self._released_ns(taken, decision) <= now_ns:
+            content, label = await self._view(taken, recipient, decision, now_ns), None
+        else:  # at once, and so without any value that would have to wait
+            content, label = self._bare(taken, recipient), _bare_label(known, recipient)
             content.header.lineage.kind = content_pb2.LINEAGE_KIND_RAW
-            content.status.event_id = self._id(taken, recipient, Kind.EVENT, taken.content.status.event_id)
+            content.status.event_id = event_id
             content.status.state = taken.content.status.state
-        return self._send(taken, recipient, decision, content, now_ns)
+        await self._correct_taking_back(taken, recipient, content)
+        return self._send(taken, recipient, decision, content, now_ns, label=label)
+
+    async def _correct_taking_back(self, taken: Taken, recipient: str, content: content_pb2.Content) -> None:
+        """Name the status that this one corrects, so that whoever takes this one back takes both back."""
+        corrected = target_of(taken.content.header.references, content_pb2.RELATION_CORRECTS)
+        if corrected is None:
+            return
+        holds = await self._versions.holds(taken.scope, recipient, await self._versions.replaced(taken, corrected))
+        if holds and takes_back_event(holds[-1].content):
+            message_id = holds[-1].content.header.message_id
+            content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CORRECTS)
 
     # -- what a recipient sees ------------------------------------------------------------
     async def _view(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> content_pb2.Content:
@@ -305,12 +303,22 @@ class Discloser:
             case content_pb2.RELATION_CORRECTS | content_pb2.RELATION_CANCELS:
                 return  # written by whoever knows what the recipient holds
             case content_pb2.RELATION_SAME_EVENT_AS | content_pb2.RELATION_NOT_SAME_EVENT_AS:
-                if recipient == self.us:  # an operator's word, about ids as this nation holds them
-                    content.header.references.append(reference)
+                if recipient == self.us:
+                    message_id = await self._as_we_hold_it(taken.scope, reference.message_id)
+                    if message_id is not None:
+                        content.header.references.add(message_id=message_id, relation=reference.relation)
             case _:
-                sealed = await self._newest_sealed(taken.scope, recipient, reference.message_id)
+                sealed = await self._versions.newest_sealed(taken.scope, recipient, reference.message_id)
                 if sealed is not None:
                     content.header.references.add(message_id=sealed.header.message_id, relation=reference.relation)
+
+    async def _as_we_hold_it(self, scope: Scope, local: bytes) -> bytes | None:
+        """Return the id in our own picture of what an operator speaks of; another's came under the id that it has."""
+        ours = await self._versions.newest_sealed(scope, self.us, local)
+        if ours is not None:
+            return ours.header.message_id
+        is_foreign = len(local) == limits.ID_BYTES and await self.ledger.intake(intake_key(scope, local)) is None
+        return local if is_foreign else None
 
     async def _descend(self, taken: Taken, recipient: str, content: content_pb2.Content) -> None:
         """Lineage names only messages that the recipient holds; if any is left out, it is PARTIAL."""
@@ -318,11 +326,11 @@ class Discloser:
         content.header.lineage.kind = lineage.kind
         del content.header.lineage.message_ids[:]
         for local in lineage.message_ids:
-            sealed = await self.ledger.sealed(recipient, taken.scope, local)
-            if sealed is None:
+            issued = await self.ledger.sealed(recipient, taken.scope, local)
+            if issued is None or not issued.content.WhichOneof("body"):
                 content.header.lineage.kind = content_pb2.LINEAGE_KIND_PARTIAL
             else:
-                content.header.lineage.message_ids.append(sealed.header.message_id)
+                content.header.lineage.message_ids.append(issued.content.header.message_id)
 
     def _bare(self, taken: Taken, recipient: str) -> content_pb2.Content:
         content = content_pb2.Content()
@@ -335,12 +343,20 @@ class Discloser:
         return content
 
     def _send(
-        self, taken: Taken, recipient: str, decision: Decision, content: content_pb2.Content, released_ns: int
+        self,
+        taken: Taken,
+        recipient: str,
+        decision: Decision,
+        content: content_pb2.Content,
+        released_ns: int,
+        *,
+        label: envelope_pb2.SecurityLabel | None = None,
     ) -> Disclosed:
-        if taken.body and taken.body != "heartbeat" and hasattr(getattr(taken.content, taken.body), "event_id"):
-            self.ledger.note_event(recipient, _event_key(taken))
-        self.ledger.note_sealed(recipient, content)
-        label = self._label(taken, recipient, decision)
+        label = label or self._label(taken, recipient, decision)
+        event_id = event_id_of(content)
+        if event_id:
+            self.ledger.note_event(recipient, event_id, label)
+        self.ledger.note_sealed(recipient, content, label)
         outgoing = Outgoing(recipient, content, taken.precedence, label, released_ns)
         return Disclosed(recipient, "sent", decision, outgoing)
 
@@ -368,24 +384,8 @@ class Discloser:
         return self.ledger.ids.of(kind, taken.scope, recipient=recipient, local=local)
 
 
-def _targets(references: Iterable[content_pb2.Reference], relation: int) -> list[bytes]:
-    return [reference.message_id for reference in references if reference.relation == relation]
-
-
-def _target(references: Iterable[content_pb2.Reference], relation: int) -> bytes | None:
-    return next(iter(_targets(references, relation)), None)
-
-
-def _takes_back_event(content: content_pb2.Content) -> bool:
-    return content.WhichOneof("body") == "status" and content.status.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
-
-
-def event_key_of(content: content_pb2.Content, scope: Scope) -> bytes | None:
-    """Return the key under which this gateway keeps the message's event; None for a body without one."""
-    body = content.WhichOneof("body")
-    event_id = getattr(getattr(content, body), "event_id", b"") if body else b""
-    return intake_key(scope, b"event:" + event_id) if event_id else None
-
-
-def _event_key(taken: Taken) -> bytes:
-    return event_key_of(taken.content, taken.scope) or taken.key
+def _bare_label(known: envelope_pb2.SecurityLabel, recipient: str) -> envelope_pb2.SecurityLabel:
+    """Return the label of what only takes back: it says of the report behind it no more than the recipient knew."""
+    return envelope_pb2.SecurityLabel(
+        policy=known.policy, classification=known.classification, releasable_to=[recipient]
+    )

@@ -24,7 +24,7 @@ from broker.envelope import length_prefixed
 from broker.gateway.link import Leaving, in_time
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
-from broker.rpc import first_of
+from broker.rpc import first_of, refusal_of
 from broker.stages import Leg, mode_label, precedence_label
 from broker.store import NewRecord, Outcome, StoreError
 from broker.windows import STATE_PREFIX, Windows
@@ -95,6 +95,11 @@ class Downlink:
                 raise Leaving(limits.RECONNECT_FIRST_S)
             await self.link.set(down=True)
             await self._take_all(_Conversation(call, first.welcome))
+        except grpc.aio.AioRpcError as error:
+            refusal = refusal_of(error)
+            if refusal is not None and refusal.reason == Reason.REASON_BAD_POSITION:
+                self._token = b""  # the hub has another log than ours: all of it, and the inbox drops what it holds
+            raise
         finally:
             call.cancel()
             self.live.clear()

@@ -2,13 +2,18 @@
 
 A held message has no number, no id at the recipient and no existence outside this gateway: whatever happens to it while
 it waits, nobody can tell. Changes are tentative until `keep`, as everywhere in a batch.
+
+At most `limits.HELD_MAX` wait, so that a flood of delayed reports does not take the gateway's memory from warnings that
+go at once. Whose turn it is, a heap knows; entries of it that were overtaken are passed over when they come up.
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker import limits
 from broker.clock import nanoseconds, timestamp
 from vedette.v1 import journal_pb2
 
@@ -36,6 +41,9 @@ class Held:
 
     _kept: dict[Place, journal_pb2.HeldRecord] = field(default_factory=dict)
     _pending: dict[Place, journal_pb2.HeldRecord | None] = field(default_factory=dict)
+    _count: int = 0  # that stand, the batch under way included
+    _heap: list[tuple[int, Place]] = field(default_factory=list)
+    _called: list[tuple[int, Place]] = field(default_factory=list)  # out of the heap, for the batch under way
 
     def load(self, state: dict[str, bytes]) -> None:
         """Take over what the store's state under `held/` says."""
@@ -43,18 +51,25 @@ class Held:
             if data:
                 record = journal_pb2.HeldRecord.FromString(data)
                 self._kept[Place(record.intake_key, record.recipient)] = record
+        self._count = len(self._kept)
+        self._sort_anew()
 
     def hold(
         self, intake_key: bytes, recipient: str, decision: Decision, *, due_ns: int, event_key: bytes | None
-    ) -> None:
-        """Keep a message back until its time."""
-        self._pending[Place(intake_key, recipient)] = journal_pb2.HeldRecord(
+    ) -> bool:
+        """Keep a message back until its time; return False if there is no room for it."""
+        place = Place(intake_key, recipient)
+        if self._count >= limits.HELD_MAX and self._get(place) is None:
+            return False
+        record = journal_pb2.HeldRecord(
             intake_key=intake_key,
             recipient=recipient,
             due_at=timestamp(due_ns),
             decision=decision.to_json(),
             event_key=event_key or b"",
         )
+        self._set(place, record)
+        return True
 
     def drop(self, intake_key: bytes, recipient: str) -> int | None:
         """Forget a held message; return when it was due, or None if it was not held."""
@@ -62,7 +77,7 @@ class Held:
         record = self._get(place)
         if record is None:
             return None
-        self._pending[place] = None
+        self._set(place, None)
         return nanoseconds(record.due_at)
 
     def drop_event(self, event_key: bytes, recipient: str) -> None:
@@ -70,16 +85,22 @@ class Held:
         for place in [*self._kept, *self._pending]:
             record = self._get(place)
             if record is not None and place.recipient == recipient and record.event_key == event_key:
-                self._pending[place] = None
+                self._set(place, None)
 
-    def due(self, now_ns: int) -> list[journal_pb2.HeldRecord]:
-        """Return what may go now, the earliest first."""
-        ready = [record for record in self._kept.values() if nanoseconds(record.due_at) <= now_ns]
-        return sorted(ready, key=lambda record: (nanoseconds(record.due_at), record.intake_key, record.recipient))
+    def call_due(self, now_ns: int, *, most: int) -> list[journal_pb2.HeldRecord]:
+        """Return what may go now, the earliest first; it comes up again unless it is dropped in this batch."""
+        found: list[journal_pb2.HeldRecord] = []
+        while len(found) < most and (due_ns := self.next_due_ns()) is not None and due_ns <= now_ns:
+            entry = heapq.heappop(self._heap)
+            self._called.append(entry)
+            found.append(self._kept[entry[1]])
+        return found
 
     def next_due_ns(self) -> int | None:
-        """Return when the next message is due; None if nothing is held."""
-        return min((nanoseconds(record.due_at) for record in self._kept.values()), default=None)
+        """Return when the next message is due that was not called; None if none is held."""
+        while self._heap and not self._stands(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -98,11 +119,35 @@ class Held:
                 self._kept.pop(place, None)
             else:
                 self._kept[place] = record
+                heapq.heappush(self._heap, (nanoseconds(record.due_at), place))
         self._pending.clear()
+        self._return_called()
+        if len(self._heap) > 2 * limits.HELD_MAX:
+            self._sort_anew()
 
     def undo(self) -> None:
         """Forget the batch."""
         self._pending.clear()
+        self._count = len(self._kept)
+        self._return_called()
+
+    def _return_called(self) -> None:
+        for entry in self._called:
+            if self._stands(entry):
+                heapq.heappush(self._heap, entry)
+        self._called.clear()
+
+    def _stands(self, entry: tuple[int, Place]) -> bool:
+        record = self._kept.get(entry[1])
+        return record is not None and nanoseconds(record.due_at) == entry[0]
+
+    def _sort_anew(self) -> None:
+        self._heap = [(nanoseconds(record.due_at), place) for place, record in self._kept.items()]
+        heapq.heapify(self._heap)
+
+    def _set(self, place: Place, record: journal_pb2.HeldRecord | None) -> None:
+        self._count += (record is not None) - (self._get(place) is not None)
+        self._pending[place] = record
 
     def _get(self, place: Place) -> journal_pb2.HeldRecord | None:
         return self._pending[place] if place in self._pending else self._kept.get(place)

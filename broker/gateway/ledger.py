@@ -10,7 +10,7 @@ Changes are tentative until `keep`, like the numbers of the streams: a batch tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker.envelope import identity
 from broker.gateway.ids import Kind
@@ -25,6 +25,14 @@ INTAKE = "intake"
 OUTBOX = "outbox"
 KEY_BYTES = 32
 CHAIN_MAX = 64  # corrections of corrections that are followed
+READ_BACK = "read-back"
+
+
+class Issued(NamedTuple):
+    """What was sealed to a recipient, under which label."""
+
+    content: content_pb2.Content
+    label: envelope_pb2.SecurityLabel
 
 
 @dataclass(slots=True)
@@ -37,17 +45,23 @@ class Ledger:
     _kept: dict[str, bytes]
     _pending: dict[str, bytes] = field(default_factory=dict)
     _pending_intake: dict[bytes, journal_pb2.IntakeRecord] = field(default_factory=dict)
-    _pending_sealed: dict[bytes, content_pb2.Content] = field(default_factory=dict)
+    _pending_sealed: dict[bytes, Issued] = field(default_factory=dict)
 
     # -- small values ---------------------------------------------------------------------------------------------
-    def knows_event(self, recipient: str, event_key: bytes) -> bool:
-        """Return whether the recipient was ever sent anything of this event (by its intake key)."""
-        return bool(self._get(f"event/{recipient}/{event_key.hex()}"))
+    def event_label(self, recipient: str, event_id: bytes) -> envelope_pb2.SecurityLabel | None:
+        """Return whose and how secret what the recipient was sent of this event (by its own id for it) is at most.
 
-    def note_event(self, recipient: str, event_key: bytes) -> None:
+        None if it was never sent anything.
+        """
+        value = self._get(f"event/{recipient}/{event_id.hex()}")
+        return envelope_pb2.SecurityLabel.FromString(value) if value else None
+
+    def note_event(self, recipient: str, event_id: bytes, label: envelope_pb2.SecurityLabel) -> None:
         """Note that the recipient is being sent something of this event."""
-        if not self.knows_event(recipient, event_key):
-            self._set(f"event/{recipient}/{event_key.hex()}", b"\x01")
+        known = self.event_label(recipient, event_id)
+        if known is None or known.classification < label.classification:
+            kept = envelope_pb2.SecurityLabel(policy=label.policy, classification=label.classification)
+            self._set(f"event/{recipient}/{event_id.hex()}", kept.SerializeToString())
 
     def shown_at_ns(self, recipient: str, object_key: bytes) -> int | None:
         """Return the time for which the object was last shown to the recipient, in the content's own time."""
@@ -64,23 +78,56 @@ class Ledger:
         todo = [key]
         while todo and len(found) < CHAIN_MAX:
             value = self._get(f"corrections/{todo.pop(0).hex()}") or b""
-            direct = [value[at : at + KEY_BYTES] for at in range(0, len(value), KEY_BYTES)]
+            direct = _keys(value)
             found += direct
             todo += direct
         return found
 
     def note_correction(self, *, of: bytes, by: bytes) -> None:
-        """Note that one message corrects another."""
+        """Note that one message corrects another; if that was cancelled, so is its correction."""
         name = f"corrections/{of.hex()}"
         self._set(name, (self._get(name) or b"") + by)
+        if self.is_cancelled(of):
+            self.note_cancelled(by)
 
-    def is_taken_back(self, key: bytes) -> bool:
-        """Return whether a message or an event (by its key) was taken back, perhaps before it came."""
-        return bool(self._get(f"taken-back/{key.hex()}"))
+    def is_cancelled(self, key: bytes) -> bool:
+        """Return whether a message was cancelled, perhaps before it came."""
+        return bool(self._get(f"cancelled/{key.hex()}"))
 
-    def note_taken_back(self, key: bytes) -> None:
-        """Leave a tombstone: what comes late under this key is told to nobody."""
-        self._set(f"taken-back/{key.hex()}", b"\x01")
+    def note_cancelled(self, key: bytes) -> None:
+        """Leave a tombstone for a message and its corrections, for ever: what comes late is told to nobody."""
+        for each in (key, *self.corrections_of(key)):
+            self._set(f"cancelled/{each.hex()}", b"\x01")
+
+    def is_taken_back(self, event_key: bytes) -> bool:
+        """Return whether an event was taken back, perhaps before it came, by a status that stands."""
+        return any(self.stands(by) for by in _keys(self._get(f"taken-back/{event_key.hex()}") or b""))
+
+    def note_taken_back(self, event_key: bytes, *, by: bytes) -> None:
+        """Leave a tombstone for an event: what comes late is told to nobody, as long as the status `by` stands."""
+        name = f"taken-back/{event_key.hex()}"
+        known = self._get(name) or b""
+        if by not in _keys(known):
+            self._set(name, (known + by)[-CHAIN_MAX * KEY_BYTES :])
+
+    def stands(self, key: bytes, *, above: frozenset[bytes] = frozenset()) -> bool:
+        """Return whether a message is neither cancelled nor corrected by one that stands. `above`: what led here."""
+        if self.is_cancelled(key):
+            return False
+        above |= {key}
+        if len(above) > CHAIN_MAX:
+            return True
+        direct = _keys(self._get(f"corrections/{key.hex()}") or b"")
+        return not any(self.stands(each, above=above) for each in direct if each not in above)
+
+    @property
+    def was_read_back(self) -> bool:
+        """Return whether envelopes were read back here, so that a report new to us may have been sealed before."""
+        return bool(self._get(READ_BACK))
+
+    def note_read_back(self) -> None:
+        """Note that envelopes were read back."""
+        self._set(READ_BACK, b"\x01")
 
     # -- messages ---------------------------------------------------------------------------------------------------
     def note_intake(self, key: bytes, record: journal_pb2.IntakeRecord) -> None:
@@ -94,11 +141,12 @@ class Ledger:
         found = await self.store.find(INTAKE, key)
         return None if found is None else journal_pb2.IntakeRecord.FromString(found.data)
 
-    def note_sealed(self, recipient: str, content: content_pb2.Content) -> None:
+    def note_sealed(self, recipient: str, content: content_pb2.Content, label: envelope_pb2.SecurityLabel) -> None:
         """Remember what is being sealed in the batch under way."""
-        self._pending_sealed[self._identity(recipient, content.header.mode, content.header.message_id)] = content
+        key = self._identity(recipient, content.header.mode, content.header.message_id)
+        self._pending_sealed[key] = Issued(content, label)
 
-    async def sealed(self, recipient: str, scope: Scope, local: bytes) -> content_pb2.Content | None:
+    async def sealed(self, recipient: str, scope: Scope, local: bytes) -> Issued | None:
         """Return what was sealed to the recipient under a system's own id; None if nothing was."""
         message_id = self.ids.of(Kind.MESSAGE, scope, recipient=recipient, local=local)
         key = self._identity(recipient, scope.mode, message_id)
@@ -107,7 +155,9 @@ class Ledger:
         found = await self.store.find(OUTBOX, key)
         if found is None:
             return None
-        return content_pb2.Content.FromString(envelope_pb2.Envelope.FromString(found.data).body)
+        envelope = envelope_pb2.Envelope.FromString(found.data)
+        label = envelope_pb2.RoutingHeader.FromString(envelope.header).label
+        return Issued(content_pb2.Content.FromString(envelope.body), label)
 
     def _identity(self, recipient: str, mode: int, message_id: bytes) -> bytes:
         return identity(self.origin, recipient, mode, message_id)
@@ -129,7 +179,12 @@ class Ledger:
         self._pending_sealed.clear()
 
     def _get(self, name: str) -> bytes | None:
-        return self._pending.get(PREFIX + name) or self._kept.get(PREFIX + name)
+        value = self._pending.get(PREFIX + name)
+        return self._kept.get(PREFIX + name) if value is None else value
 
     def _set(self, name: str, value: bytes) -> None:
         self._pending[PREFIX + name] = value
+
+
+def _keys(value: bytes) -> list[bytes]:
+    return [value[at : at + KEY_BYTES] for at in range(0, len(value), KEY_BYTES)]

@@ -6,6 +6,9 @@ envelopes, the held messages, the numbers and the ledger are stored together. On
 store fails, nothing of the batch has happened: no number is used up, nothing is remembered, and the systems are told.
 
 Messages held by a delay come back into the same task when they are due.
+
+What goes wrong with one message by a fault of ours ends nothing: the batch is undone and its messages are tried one by
+one. The one at fault is answered INTERNAL, or withheld if it was held; all others go.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import contextlib
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
-from broker.gateway.disclose import Disclosed, event_key_of
+from broker.gateway.about import event_key_of, takes_back_event
 from broker.gateway.ids import Scope, intake_key
 from broker.gateway.intake import Taken
 from broker.gateway.ledger import INTAKE, OUTBOX
@@ -30,16 +33,17 @@ from broker.store import Full, NewRecord, StoreError
 from vedette.v1 import content_pb2, journal_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from broker.audit import AuditTrail
     from broker.clock import Clock
-    from broker.gateway.disclose import Discloser
+    from broker.gateway.disclose import Disclosed, Discloser
     from broker.gateway.held import Held
     from broker.gateway.ledger import Ledger
     from broker.gateway.policy import PolicyInForce
+    from broker.gateway.recover import Recovered
     from broker.gateway.release import Decision
-    from broker.gateway.streams import Line, Streams
+    from broker.gateway.streams import Streams
     from broker.stages import Metrics
     from broker.store import Store
     from certs.keyring import Signer
@@ -57,6 +61,17 @@ class Waiting:
 
     taken: Taken
     done: asyncio.Future[bool]  # True: accepted; False: was here before
+
+
+Item: TypeAlias = Waiting | journal_pb2.HeldRecord | Outgoing
+
+
+class _Done(NamedTuple):
+    """What became of a batch."""
+
+    disclosed: list[tuple[Taken, Disclosed]]
+    sealed: list[Sealed]
+    times_ns: tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -79,7 +94,7 @@ class Pipeline:
     _queue: asyncio.Queue[Waiting | Outgoing] = field(
         default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
     )
-    _renewals: list[tuple[Line, int]] = field(default_factory=list)  # streams that go on in a new epoch
+    _recovered: list[Recovered] = field(default_factory=list)  # to be remembered with the next batch
     _seen: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     _noted: list[bytes] = field(default_factory=list)  # keys that the batch under way brought into `_seen`
     _has_forgotten: bool = False  # whether keys left `_seen`: from then on the store is asked
@@ -100,9 +115,9 @@ class Pipeline:
         """Bring something of our own, outside policy (a canary), into the outbox."""
         await self._queue.put(outgoing)
 
-    def begin_epochs(self, lines: Iterable[tuple[Line, int]]) -> None:
-        """Go on in a new epoch in these streams, each past the epoch named, from the next batch on."""
-        self._renewals += lines
+    def learn(self, recovered: Recovered) -> None:
+        """Remember what was read back of an earlier outbox, from the next batch on."""
+        self._recovered.append(recovered)
 
     async def load(self) -> None:
         """Take over what an earlier process left."""
@@ -117,75 +132,111 @@ class Pipeline:
 
     async def step(self) -> None:
         """Work on one batch: what waits, or what comes or is due next."""
-        waiting, outgoings = await self._next_batch()
+        await self._attempt(await self._next_batch())
+
+    async def _attempt(self, items: Sequence[Item]) -> None:
+        """Bring a batch through: together, or each by itself if one of them is at fault."""
         try:
-            await self._process(waiting, outgoings)
+            done = await self._process(items)
         except StoreError as error:
             self._undo()
             reason = Reason.REASON_STORE_FULL if isinstance(error, Full) else Reason.REASON_UNAVAILABLE
             log.error("batch not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
-            self._refuse(waiting, Refused(reason, "nothing was stored; send it again"))
+            self._refuse(items, Refused(reason, "nothing was stored; send it again"))
             await asyncio.sleep(limits.RECONNECT_FIRST_S)
+        except Exception:  # one message must not end the gateway: it would come again and end the next one too
+            self._undo()
+            if len(items) > 1:
+                for item in items:
+                    await self._attempt([item])
+            else:
+                log.exception("a message could not be brought through")
+                self._refuse(items, Refused(Reason.REASON_INTERNAL, "this report cannot be sealed; the log says why"))
+                await self._forget_held(items)
         except BaseException:
             self._undo()
-            self._refuse(waiting, Refused(Reason.REASON_INTERNAL, "the gateway is stopping; send it again"))
+            self._refuse(items, Refused(Reason.REASON_INTERNAL, "the gateway is stopping; send it again"))
             raise
+        else:
+            self._note(*done)
 
-    async def _next_batch(self) -> tuple[list[Waiting], list[Outgoing]]:
-        items: list[Waiting | Outgoing] = []
+    async def _forget_held(self, items: Sequence[Item]) -> None:
+        """Withhold a held message for good."""
+        for item in items:
+            if isinstance(item, journal_pb2.HeldRecord):
+                self.held.drop(item.intake_key, item.recipient)
+                self.metrics.decision_faults.labels(item.recipient).inc()
+        try:
+            if state := self.held.pending_state():
+                await self.store.append([], state=state)
+        except StoreError as error:
+            log.error("not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
+            self.held.undo()
+            await asyncio.sleep(limits.RECONNECT_FIRST_S)
+        else:
+            self.held.keep()
+
+    async def _next_batch(self) -> list[Item]:
+        """Return what is to be done now: reports first, since they may take back what is due."""
+        reports: list[Item] = []
+        ours: list[Item] = []
         due_ns = self.held.next_due_ns()
         wait_s = None if due_ns is None else max(0.0, (due_ns - self.clock.wall_ns()) / limits.SECOND_NS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                items.append(await self._queue.get())
-        while len(items) < BATCH_MAX and not self._queue.empty():
-            items.append(self._queue.get_nowait())
-        return (
-            [item for item in items if isinstance(item, Waiting)],
-            [item for item in items if isinstance(item, Outgoing)],
-        )
+                item = await self._queue.get()
+                (reports if isinstance(item, Waiting) else ours).append(item)
+        while len(reports) + len(ours) < BATCH_MAX and not self._queue.empty():
+            item = self._queue.get_nowait()
+            (reports if isinstance(item, Waiting) else ours).append(item)
+        return [*reports, *self.held.call_due(self.clock.wall_ns(), most=BATCH_MAX), *ours]
 
-    async def _process(self, waiting: list[Waiting], outgoings: list[Outgoing]) -> None:
+    async def _process(self, items: Sequence[Item]) -> _Done:
         now_ns = self.clock.wall_ns()
-        renewals = len(self._renewals)
-        for line, epoch in self._renewals:
-            self.streams.begin_epoch(line, after_epoch=epoch, now_ms=now_ns // limits.MILLISECOND_NS)
+        recovered = len(self._recovered)
+        for each in self._recovered:
+            self._learn(each)
         records: list[NewRecord] = []
         state: dict[str, bytes] = {}
         disclosed: list[tuple[Taken, Disclosed]] = []
         answers: list[tuple[Waiting, bool]] = []
         began_ns = self.clock.monotonic_ns()
-        for item in waiting:
-            known = await self._known(item.taken)
-            if known is None:
-                records.append(self._intake_record(item.taken, state))
-                disclosed += [(item.taken, found) for found in await self._disclose(item.taken, now_ns)]
-                answers.append((item, True))
-            elif known == item.taken.digest:
-                answers.append((item, False))  # once the batch is durable: its first copy may stand in it too
-            else:
-                refused = Refused(Reason.REASON_CONFLICT, "this id was used for another report")
-                self._answer(item, refused)
-        disclosed += await self._due(now_ns)
+        for item in items:
+            if isinstance(item, journal_pb2.HeldRecord):
+                disclosed += await self._due(item, now_ns)
+            elif isinstance(item, Waiting):
+                known = await self._known(item.taken)
+                if known is None:
+                    records.append(self._intake_record(item.taken, state))
+                    disclosed += [(item.taken, found) for found in await self._disclose(item.taken, now_ns)]
+                    answers.append((item, True))
+                elif known == item.taken.digest:
+                    answers.append((item, False))  # once the batch is durable: its first copy may stand in it too
+                else:
+                    self._answer(item, Refused(Reason.REASON_CONFLICT, "this id was used for another report"))
         decided_ns = self.clock.monotonic_ns()
-        outgoings = [found.outgoing for _, found in disclosed if found.outgoing is not None] + outgoings
+        outgoings = [found.outgoing for _, found in disclosed if found.outgoing is not None]
+        outgoings += [item for item in items if isinstance(item, Outgoing)]
         sealed = seal_all(
-            outgoings,
-            streams=self.streams,
-            signer_of=self.signer_of,
-            schema_version_of=self.schema_version_of,
+            outgoings, streams=self.streams, signer_of=self.signer_of, schema_version_of=self.schema_version_of
         )
         sealed_ns = self.clock.monotonic_ns()
-        records += [_outbox_record(item) for item in sealed]
+        records += [_outbox_record(each) for each in sealed]
         state |= self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
         if records or state:
             await self.store.append(records, state=state)
-        del self._renewals[:renewals]
+        del self._recovered[:recovered]
         self._keep()
-        for item, is_new in answers:
-            self._answer(item, is_new)
-        stored_ns = self.clock.monotonic_ns()
-        self._note(disclosed, sealed, (began_ns, decided_ns, sealed_ns, stored_ns))
+        for waiting, is_new in answers:
+            self._answer(waiting, is_new)
+        return _Done(disclosed, sealed, (began_ns, decided_ns, sealed_ns, self.clock.monotonic_ns()))
+
+    def _learn(self, recovered: Recovered) -> None:
+        for line, number in recovered.heads:
+            self.streams.learn(line, number)
+        for (recipient, event_id), label in recovered.events.items():
+            self.ledger.note_event(recipient, event_id, label)
+        self.ledger.note_read_back()
 
     # -- reports --------------------------------------------------------------------------------------------------
     async def _known(self, taken: Taken) -> bytes | None:
@@ -234,14 +285,10 @@ class Pipeline:
             if reference.relation == content_pb2.RELATION_CORRECTS:
                 self.ledger.note_correction(of=target, by=taken.key)
             elif reference.relation == content_pb2.RELATION_CANCELS:
-                self.ledger.note_taken_back(target)
+                self.ledger.note_cancelled(target)
         event_key = event_key_of(taken.content, taken.scope)
-        if (
-            taken.body == "status"
-            and taken.content.status.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
-            and event_key is not None
-        ):
-            self.ledger.note_taken_back(event_key)
+        if takes_back_event(taken.content) and event_key is not None:
+            self.ledger.note_taken_back(event_key, by=taken.key)
 
     @staticmethod
     def _session_name(taken: Taken) -> str:
@@ -256,17 +303,14 @@ class Pipeline:
             for recipient in recipients
         ]
 
-    async def _due(self, now_ns: int) -> list[tuple[Taken, Disclosed]]:
-        disclosed: list[tuple[Taken, Disclosed]] = []
-        for record in self.held.due(now_ns)[:BATCH_MAX]:
-            if self.held.drop(record.intake_key, record.recipient) is None:
-                continue  # a report of this very batch took it back
-            intake = await self.ledger.intake(record.intake_key)
-            if intake is None or record.recipient not in self.recipients():
-                continue
-            taken = taken_again(intake, record.intake_key)
-            disclosed += [(taken, found) for found in await self._disclose(taken, now_ns, record)]
-        return disclosed
+    async def _due(self, record: journal_pb2.HeldRecord, now_ns: int) -> list[tuple[Taken, Disclosed]]:
+        if self.held.drop(record.intake_key, record.recipient) is None:
+            return []  # a report of this very batch took it back
+        intake = await self.ledger.intake(record.intake_key)
+        if intake is None or record.recipient not in self.recipients():
+            return []
+        taken = taken_again(intake, record.intake_key)
+        return [(taken, found) for found in await self._disclose(taken, now_ns, record)]
 
     # -- afterwards -----------------------------------------------------------------------------------------------
     def _keep(self) -> None:
@@ -285,9 +329,10 @@ class Pipeline:
         self._noted.clear()
         self._written_sessions.clear()
 
-    def _refuse(self, waiting: list[Waiting], refused: Refused) -> None:
-        for item in waiting:
-            self._answer(item, refused)
+    def _refuse(self, items: Sequence[Item], refused: Refused) -> None:
+        for item in items:
+            if isinstance(item, Waiting):
+                self._answer(item, refused)
 
     def _groups_of(self, body: str, decision: Decision) -> list[str]:
         return sorted(self.policy.groups_of(body) & decision.levels.keys())

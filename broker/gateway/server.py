@@ -82,8 +82,9 @@ class Foundation:
         return [self.us, *others]
 
     def may_pass_on(self, origin: str, recipient: str) -> bool:
-        """Return whether these two exchange."""
-        return self.members.current.may_exchange(origin, recipient) is not None
+        """Return whether the one may pass on to the other what belongs to a third member."""
+        pair = self.members.current.may_exchange(origin, recipient)
+        return pair is not None and pair.third_party
 
     def takes_anothers(self, recipient: str) -> bool:
         """Return whether we may pass on to this recipient what belongs to a third member."""
@@ -237,7 +238,7 @@ async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, 
         clock=base.clock,
         audit=base.audit,
         members=lambda: base.members.current,
-        begin_epochs=pipeline.begin_epochs,
+        learn=pipeline.learn,
     )
     return pipeline, recovery
 

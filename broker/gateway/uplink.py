@@ -2,8 +2,8 @@
 
 A receipt means durable at the hub. What was sent and not receipted when a connection ends is sent again: the same
 bytes, which the hub acknowledges as duplicates. An envelope that the hub refuses for itself is audited and passed over;
-one that it could not take now (full, unavailable, too fast) ends the connection and is tried again after a pause, and
-so, for a minute, is one that it would take with a newer members document.
+one that it could not take now (full, unavailable, too fast) ends the connection and is tried again after a pause. One
+that it might take with a newer members document is put aside and sent again later, for a few minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker import limits
 from broker.gateway.ledger import OUTBOX
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 CURSOR: Final = "cursor/uplink/"
 LANES: Final = (envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL)
 # What lies with the hub's state and not with the envelope: a full disk, or a members document that one of us does not
-# have yet. The envelope is sent again.
+# have yet.
 PASSING: Final = frozenset({Reason.REASON_NO_CREDIT, Reason.REASON_STORE_FULL, Reason.REASON_UNAVAILABLE})
 PERHAPS_PASSING: Final = frozenset(
     {
@@ -64,6 +64,13 @@ class _Sent:
     position: int
     record: Record
     at_ns: int
+    tries: int = 0
+
+
+class _Parked(NamedTuple):
+    record: Record
+    tries: int
+    due_ns: int  # monotonic
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class Uplink:
     metrics: Metrics
     audit: AuditTrail
     heads_known: Callable[[Sequence[exchange_pb2.StreamHead], ExchangeAsyncStub], Awaitable[None]]
-    _resent: tuple[tuple[int, int], int] = ((0, 0), 0)  # lane and position of what is sent again, and how often
+    _parked: deque[_Parked] = field(default_factory=deque)
     _cursors: dict[int, int] = field(default_factory=dict)
     _written: dict[int, int] = field(default_factory=dict)
     _waiting: dict[int, deque[Record]] = field(default_factory=dict)
@@ -122,6 +129,7 @@ class Uplink:
                 group.create_task(self._receive(exchange))
                 group.create_task(self._keep_cursors())
                 group.create_task(self._probe(exchange))
+                group.create_task(self._unpark(exchange))
         except* (Leaving, grpc.aio.AioRpcError, StoreError) as ended:
             raise first_of(ended) from None
 
@@ -197,21 +205,32 @@ class Uplink:
             raise Leaving(limits.RECONNECT_FIRST_S)
         sent = exchange.sent.popleft()
         if receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_REFUSED:
-            if receipt.refusal.reason in PASSING or self._may_pass(sent, receipt.refusal.reason):
+            if receipt.refusal.reason in PASSING:
                 raise Leaving(limits.RECONNECT_MAX_S)
-            self._refused(sent, receipt)
+            if not self._park(sent, receipt.refusal.reason):
+                self._refused(sent, receipt)
         else:
             self._note_latency(sent)
-        self._cursors[sent.lane] = sent.position
+        self._cursors[sent.lane] = max(self._cursors[sent.lane], sent.position)  # 0: sent again
 
-    def _may_pass(self, sent: _Sent, reason: Reason.ValueType) -> bool:
-        """Return whether to send an envelope again; it must not hold up those behind it for ever."""
-        if reason not in PERHAPS_PASSING:
+    def _park(self, sent: _Sent, reason: Reason.ValueType) -> bool:
+        """Put an envelope aside, to be sent again in a while; it must not hold up those behind it."""
+        if reason not in PERHAPS_PASSING or sent.tries >= limits.RESENDS_MAX or len(self._parked) >= limits.PARKED_MAX:
             return False
-        place, count = self._resent
-        count = count + 1 if place == (sent.lane, sent.position) else 1
-        self._resent = ((sent.lane, sent.position), count)
-        return count <= limits.RESENDS_MAX
+        due_ns = self.clock.monotonic_ns() + limits.RESEND_NS
+        self._parked.append(_Parked(sent.record, sent.tries + 1, due_ns))
+        return True
+
+    async def _unpark(self, exchange: _Exchange) -> None:
+        """Send again what was put aside, when its time has come."""
+        while True:
+            await asyncio.sleep(limits.RECONNECT_MAX_S)
+            now_ns = self.clock.monotonic_ns()
+            while self._parked and self._parked[0].due_ns <= now_ns and exchange.credits > 0:
+                parked = self._parked.popleft()
+                exchange.credits -= 1
+                exchange.sent.append(_Sent(parked.record.lane, 0, parked.record, now_ns, parked.tries))
+                await exchange.write(exchange_pb2.SubmitRequest(envelopes=[parked.record.data]))
 
     def _refused(self, sent: _Sent, receipt: exchange_pb2.SubmitReceipt) -> None:
         reason = reason_name(receipt.refusal.reason)

@@ -84,7 +84,7 @@ def admit(
     content = parse_content(envelope.body, incoming=True)
     # 5.12 one time base under one exercise id
     if header.HasField("exercise"):
-        exercises.check(header.recipient, header.exercise)
+        exercises.check(header)
     # 5.13 not from behind the replay window
     if windows.standing(header) is Standing.OLD:
         raise Refused(Reason.REASON_REPLAYED, "older than the replay window")

@@ -1,7 +1,7 @@
 """Checkpoints of a Picture: where a fusion process that starts again goes on, instead of at the beginning of the log.
 
 One file per recipient. It is a convenience and never a truth: a file that is missing, damaged, of another version or
-ahead of the log is passed over, and the log is folded from its beginning with the same result.
+of another log is passed over, and the log is folded from its beginning with the same result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT: Final = "vedette-picture/v1"
+FORMAT: Final = "vedette-picture/v2"
 _HASH_CHARS: Final = 64
 
 
@@ -60,6 +60,7 @@ def _encode(picture: Picture) -> dict[str, Any]:
         "format": FORMAT,
         "recipient": picture.recipient,
         "cursor": picture.cursor,
+        "resume": _text(picture.resume),
         "views": [
             {
                 "mode": key.mode,
@@ -81,7 +82,8 @@ def _encode(picture: Picture) -> dict[str, Any]:
 def _decode(made: dict[str, Any]) -> Picture:
     if made["format"] != FORMAT:
         raise ValueError(made["format"])
-    picture = Picture(made["recipient"], made["cursor"], made["cursor"])
+    cursor = made["cursor"]
+    picture = Picture(made["recipient"], cursor, _bytes(made["resume"]), saved=cursor)
     for one in made["views"]:
         exercise = Exercise.FromString(_bytes(one["exercise"])) if one["exercise"] else None
         labels = LabelSum(Classification.ValueType(one["classification"]), frozenset(one["caveats"]))

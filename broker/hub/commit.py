@@ -8,7 +8,8 @@ A number that the window has seen before is a duplicate if the same bytes stand 
 either other bytes have this identity, or another message was sealed under this number. Neither is stored or routed.
 
 When the disk is full or the store is away, each waiting envelope is refused with STORE_FULL or UNAVAILABLE; its origin
-keeps it in its outbox and tries again. Nothing waits here without a bound.
+keeps it in its outbox and tries again. Nothing waits here without a bound. When the store was taken over or replaced,
+the task ends, and with it the process: it must be started again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from broker.clock import timestamp
 from broker.hub.route import Routed, log_of
 from broker.hub.ticks import TickKey
 from broker.refusal import Reason, Refused
-from broker.store import Full, NewRecord, Outcome, StoreError
+from broker.store import Fenced, Full, NewRecord, Outcome, StoreError
 from broker.windows import Standing
 from vedette.v1.envelope_pb2 import Lane
 from vedette.v1.exchange_pb2 import Delivery, HubStamps
@@ -157,6 +158,13 @@ class Committer:
             log.error("not stored: %s", error)  # noqa: TRY400 - a store's errors are a closed set; their text says all
             for waiting in batch:
                 waiting.settle(_refusal_of(error))
+            self._end_if_fenced(error)
+
+    def _end_if_fenced(self, error: StoreError) -> None:
+        """Raise what no waiting mends: the store is another's now, and only a process that starts again opens it."""
+        if isinstance(error, Fenced):
+            self._closed = True
+            raise error
 
     async def _look_up(self, waiting: Waiting) -> Outcome | Refused:
         admitted = waiting.admitted
@@ -195,7 +203,8 @@ class Committer:
             return
         header = admitted.header
         key = TickKey(header.recipient, header.mode, header.exercise.exercise_id)
-        self._recorded.ticks.seen(key, wall_ns=self._clock.wall_ns(), monotonic_ns=self._clock.monotonic_ns())
+        now = {"wall_ns": self._clock.wall_ns(), "monotonic_ns": self._clock.monotonic_ns()}
+        self._recorded.ticks.seen(key, header.origin, **now)
 
     async def _commit_ticks(self) -> None:
         due = [self._ticks.popleft() for _ in range(min(len(self._ticks), limits.APPEND_BATCH_MAX))]
@@ -207,6 +216,7 @@ class Committer:
             log.error("no tick: %s", error)  # noqa: TRY400 - as above
             for tick in due:
                 self._recorded.ticks.written(tick, durable=False)
+            self._end_if_fenced(error)
             return
         stored_ns = self._clock.wall_ns()
         for tick, record, one in zip(due, records, written, strict=True):
@@ -224,7 +234,7 @@ def _standing(
     header = waiting.admitted.header
     try:
         if header.HasField("exercise"):
-            exercises.take(header.recipient, header.exercise)
+            exercises.take(header)
     except Refused as refused:
         return refused
     standing = windows.take(header)

@@ -6,6 +6,8 @@ stream. What is raised becomes a status in `broker.rpc.FaultBarrier`.
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from broker import limits
@@ -23,9 +25,10 @@ import grpc  # isort: skip
 import grpc.aio  # isort: skip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from broker.hub.parts import Parts
+    from broker.rpc import Caller
 
 SERVICE: Final = DESCRIPTOR.services_by_name["Exchange"].full_name
 
@@ -35,11 +38,13 @@ class Exchange:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._under_way: Counter[tuple[str, str]] = Counter()  # by caller and call
 
     async def submit(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Serve steps 4 to 6: envelopes up, receipts down."""
         async with self._parts.door.admit(context, SUBMITTERS, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
-            await or_cut(Submission(self._parts, caller, context).run(), caller)
+            with self._one_of(caller, "Submit", limits.SUBMITS_PER_MEMBER_MAX):
+                await or_cut(Submission(self._parts, caller, context).run(), caller)
 
     async def follow(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Serve step 7: the caller's log down."""
@@ -54,12 +59,25 @@ class Exchange:
         wanted = parse_strict(ReadBackRequest, request)
         async with self._parts.door.admit(context, {Role.GATEWAY}, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
             try:
-                async for response in read_back(self._parts.store, caller.identity.member, wanted.after):
-                    if caller.cut.is_set():
-                        raise Refused(Reason.REASON_REVOKED, "this certificate was withdrawn")
-                    yield response.SerializeToString()
+                with self._one_of(caller, "ReadBack", limits.READ_BACKS_PER_MEMBER_MAX):
+                    async for response in read_back(self._parts.store, caller.identity.member, wanted.after):
+                        if caller.cut.is_set():
+                            raise Refused(Reason.REASON_REVOKED, "this certificate was withdrawn")
+                        yield response.SerializeToString()
             except StoreError as error:
                 raise Refused(Reason.REASON_UNAVAILABLE, "the hub's store is away: come back in a moment") from error
+
+    @contextmanager
+    def _one_of(self, caller: Caller, call: str, most: int) -> Iterator[None]:
+        """Hold one of the calls of a kind that a member may have under way. Raises Refused."""
+        kind = (caller.identity.uri, call)
+        if self._under_way[kind] >= most:
+            raise Refused(Reason.REASON_TOO_MANY_STREAMS, f"at most {most} {call} calls at once: close one first")
+        self._under_way[kind] += 1
+        try:
+            yield
+        finally:
+            self._under_way[kind] -= 1
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what a server serves: without serialisers, so that bytes stay bytes."""

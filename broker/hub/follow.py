@@ -1,8 +1,8 @@
 """One Follow stream: everything in a log past a position, then live, to one gateway or to the fusion process.
 
-The resume token is two cursors, 8 bytes each: urgent and normal. A gateway's two lanes advance apart, so that an urgent
-record never waits behind a backlog of the normal lane; the fusion process reads the log in its own order, and its two
-cursors are always equal. Positions and tokens mean something in this one log only.
+The resume token (`broker.hub.runs`) holds two cursors, urgent and normal. A gateway's two lanes advance apart, so that
+an urgent record never waits behind a backlog of the normal lane; the fusion process reads the log in its own order, and
+its two cursors are always equal. Positions and tokens mean something in this one log only.
 
 At most as many deliveries are under way as the follower granted credits for. A follower that grants none, or does not
 read, holds up nobody: its records wait in the store.
@@ -19,6 +19,7 @@ from broker.clock import timestamp
 from broker.content import parse_strict
 from broker.hub.drain import GOODBYE
 from broker.hub.route import GATEWAY_LANES, log_of
+from broker.hub.runs import position_of
 from broker.hub.submit import common_version
 from broker.refusal import Reason, Refused
 from broker.store import Compacted, Corrupt
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLLOWERS: Final = frozenset({Role.GATEWAY, Role.VIEWS})
-POSITION_BYTES: Final = 8
 _WHOLE_LOG: Final = (None,)
 
 
@@ -69,7 +69,8 @@ class Following:
         check_recipient(self._identity, hello.recipient, self._parts)
         bounds = await self._parts.store.bounds(log_of(hello.recipient))
         lanes: Sequence[int | None] = _WHOLE_LOG if self._identity.role is Role.VIEWS else GATEWAY_LANES
-        self._cursors = list(cursors_of(hello.resume_after, lanes=len(lanes), head=bounds.last))
+        runs = self._parts.runs
+        self._cursors = list(runs.cursors(hello.resume_after, hello.recipient, lanes=len(lanes), head=bounds.last))
         self._credits = min(hello.credits, limits.CREDITS)
         behind = await self._behind(hello.recipient, lanes, bounds.last)
         welcome = FollowWelcome(schema_version=version, head=position_of(bounds.last), behind=behind)
@@ -96,7 +97,11 @@ class Following:
         return min(behind, head - min(self._cursors))
 
     async def _hello(self) -> FollowHello:
-        data = await self._context.read()
+        try:
+            async with asyncio.timeout(limits.CALL_DEADLINE_S):
+                data = await self._context.read()
+        except TimeoutError:
+            data = grpc.aio.EOF
         request = FollowRequest() if data is grpc.aio.EOF else parse_strict(FollowRequest, data)
         if not request.HasField("hello"):
             raise Refused(Reason.REASON_HELLO_EXPECTED, "the first message of a stream says hello")
@@ -160,7 +165,9 @@ class Following:
             stamps = HubStamps(sent_at=timestamp(sent_ns))
             if record.stored_ns is not None:
                 stamps.stored_at.CopyFrom(timestamp(record.stored_ns))
-            rest = Delivery(position=position_of(record.position), resume=token_of(self._cursors), stamps=stamps)
+            rest = Delivery(
+                position=position_of(record.position), resume=self._parts.runs.token(self._cursors), stamps=stamps
+            )
             deliveries.append(record.data + rest.SerializeToString())
             self._parts.metrics.sent(record, sent_ns)
         return deliveries
@@ -180,7 +187,8 @@ class Following:
             if request.HasField("hello"):
                 raise Refused(Reason.REASON_HELLO_EXPECTED, "hello is said once")
             if request.delivered:
-                held = cursors_of(request.delivered, lanes=len(self._cursors), head=max(self._cursors))
+                lanes, head = len(self._cursors), max(self._cursors)
+                held = self._parts.runs.cursors(request.delivered, follower.recipient, lanes=lanes, head=head)
                 follower.delivered = max(follower.delivered, min(held))
             self._credits = min(self._credits + request.credits, limits.CREDITS)
             if request.HasField("probe"):
@@ -197,24 +205,3 @@ def check_recipient(identity: Identity, recipient: str, parts: Parts) -> None:
             raise Refused(Reason.REASON_UNKNOWN_RECIPIENT, "no such member in the members document in force")
     elif recipient != identity.member:
         raise Refused(Reason.REASON_ROLE_NOT_ALLOWED, "a gateway follows the log of its own nation")
-
-
-def position_of(position: int) -> bytes:
-    """Return a position in a log as the wire has it."""
-    return position.to_bytes(POSITION_BYTES, "big")
-
-
-def token_of(cursors: Sequence[int]) -> bytes:
-    """Return the resume token for one cursor per lane, or for one cursor in all."""
-    return position_of(cursors[0]) + position_of(cursors[-1])
-
-
-def cursors_of(token: bytes, *, lanes: int, head: int) -> tuple[int, ...]:
-    """Return a token's cursors, one per lane. Raises Refused for what `token_of` cannot have made."""
-    if not token:
-        return (0,) * lanes
-    urgent, normal = int.from_bytes(token[:POSITION_BYTES], "big"), int.from_bytes(token[POSITION_BYTES:], "big")
-    cursors = (urgent, normal) if lanes > 1 else (urgent,)
-    if len(token) != 2 * POSITION_BYTES or max(urgent, normal) > head or token_of(cursors) != token:
-        raise Refused(Reason.REASON_BAD_POSITION, "not a token of this log: begin without one")
-    return cursors

@@ -8,6 +8,7 @@ Observing never waits and never fails.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -16,9 +17,11 @@ from broker import limits
 from broker.limits import SECOND_NS
 from broker.refusal import reason_name
 from broker.stages import Leg, Metrics, lane_label, mode_label, precedence_label
-from certs.identity import read_leaf
+from certs.identity import IdentityError, read_leaf
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from broker.hub.admit import Admitted
     from broker.hub.parts import Parts
     from broker.hub.route import Follower, Routed
@@ -103,12 +106,10 @@ class HubMetrics(Metrics):
             for follower in followers:
                 self._show_follower(follower, follower.head if head is None else head)
         now_ns = parts.clock.wall_ns()
-        for name in ("hub", "views"):
-            pem = (settings.certs_dir / f"{name}.pem").read_bytes()
-            left_s = read_leaf(pem).not_after.timestamp() - now_ns / SECOND_NS
-            self.certificate_days.labels(name).set(left_s / _DAY_S)
-        sizes = (path.stat().st_size for path in settings.data_dir.glob("hub.db*"))
-        self.store_bytes.set(sum(sizes))
+        for name in ("hub", "views") if settings.pictures else ("hub",):
+            path = settings.certs_dir / f"{name}.pem"
+            self.certificate_days.labels(name).set(_seconds_left(path, now_ns) / _DAY_S)
+        self.store_bytes.set(sum(_size(path) for path in settings.data_dir.glob("hub.db*")))
 
     def _show_follower(self, follower: Follower, head: int) -> None:
         for lane in follower.lanes:
@@ -132,3 +133,19 @@ class HubMetrics(Metrics):
             if series is None:
                 series = self._series[leg, labels] = self.leg.labels(leg.value, *labels)
             series.observe(duration_ns / SECOND_NS)
+
+
+def _seconds_left(certificate: Path, now_ns: int) -> float:
+    """Return how long a certificate is good for; not a number while it is being replaced, or if it is none."""
+    try:
+        return read_leaf(certificate.read_bytes()).not_after.timestamp() - now_ns / SECOND_NS
+    except (OSError, IdentityError, ValueError):
+        return math.nan
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file; none if it went meanwhile, as SQLite's do."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

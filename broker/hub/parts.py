@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from broker.hub.metrics import HubMetrics
     from broker.hub.refusals import Refusals
     from broker.hub.route import Router
+    from broker.hub.runs import Runs
     from broker.rpc import Door
     from broker.store import Store
 
@@ -23,6 +24,7 @@ class Parts:
     door: Door
     store: Store
     recorded: Recorded
+    runs: Runs
     committer: Committer
     router: Router
     drain: Drain

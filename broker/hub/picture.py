@@ -102,6 +102,7 @@ class Picture:
 
     recipient: str
     cursor: int = 0  # everything up to this position went in
+    resume: bytes = b""  # the token with which the log goes on there
     saved: int = 0  # of the newest checkpoint
     drawings: dict[ViewKey, Drawing] = field(default_factory=dict)
     pending: OrderedDict[RevisionKey, Revision] = field(default_factory=OrderedDict)
@@ -114,7 +115,7 @@ class Picture:
             self._tick(at, delivery.tick)
         else:
             self._envelope(at, delivery.envelope)
-        self.cursor = position
+        self.cursor, self.resume = position, delivery.resume
 
     def settled(self, key: RevisionKey) -> None:
         """Note that a revision stands in the log, or never will."""

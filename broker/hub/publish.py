@@ -163,7 +163,7 @@ class Publisher:
             precedence=PRECEDENCE,
             label=revision.label,
             released_at=timestamp(now_ns),
-            stale_after=timestamp((now_ns + FRESH_NS) // SECOND_NS * SECOND_NS),
+            stale_after=timestamp(-(-(now_ns + FRESH_NS) // SECOND_NS) * SECOND_NS),
             schema_version=limits.SCHEMA_VERSION,
             body_form=BodyForm.BODY_FORM_CLEAR,
         )

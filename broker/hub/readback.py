@@ -2,11 +2,12 @@
 
 The logs themselves are read, one recipient's after another, and nothing else is kept for it: this happens after a disk
 was lost and at no other time, so it may take seconds, and a second record of the same truth could disagree with the
-first. After each batch everybody else gets a turn. What is damaged is passed over, loudly.
+first. After each batch the store is left to everybody else for a moment. What is damaged is passed over, loudly.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ async def _batches(store: Store, stream: str) -> AsyncIterator[list[Record]]:
                 return
             after = records[-1].position
             yield records
+            await asyncio.sleep(limits.READ_BACK_PAUSE_S)
 
 
 def _sealed_in(record: Record) -> bytes:

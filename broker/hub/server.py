@@ -5,9 +5,10 @@ port is opened; from then on a first envelope can be acknowledged ("routing" is 
 after that and reports nothing to us: "picture" is ready once it follows every log and holds what stood in it when it
 began. Both are services of the standard health protocol, under those names.
 
-The tasks: one writes the logs (`commit`), one lets time pass in them (`ticks`), one shows gauges, one takes over newer
-members documents, one keeps the fusion process alive. None is ever left behind: what one of them raises is a bug of
-ours, ends the process and is left to its supervisor, who starts it again; the store makes that safe.
+The tasks: one writes the logs (`commit`), one lets time pass in them (`ticks`), one forgets old records (`retention`),
+one shows gauges, one takes over newer members documents, one keeps the fusion process alive. None is ever left behind:
+what one of them raises is a bug of ours or a store that is another's now, ends the process and is left to its
+supervisor, who starts it again; the store makes that safe.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ from broker.hub.metrics import HubMetrics
 from broker.hub.parts import Parts
 from broker.hub.readiness import ROUTING, Readiness
 from broker.hub.refusals import Refusals
+from broker.hub.retention import keep_forgetting
 from broker.hub.route import Router
+from broker.hub.runs import Runs
 from broker.hub.supervise import keep_views
 from broker.hub.ticks import Ticks
 from broker.members import MembersInForce
-from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
+from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier, first_of
 from broker.stages import serve_metrics
+from broker.store import StoreError
 from broker.store.sqlite import open_sqlite
 from broker.windows import STATE_PREFIX as WINDOWS
 from broker.windows import Windows
@@ -136,14 +140,19 @@ async def serving(
 
 
 async def run(settings: HubSettings, *, started: Callable[[str], None]) -> None:
-    """Run a hub until SIGTERM or SIGINT. `started` is told the address. Raises CannotStart."""
+    """Run a hub until SIGTERM or SIGINT. `started` is told the address. Raises what `serving` does."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(settings) as hub:
-        started(hub.address)
-        await stop.wait()
+    try:
+        async with serving(settings) as hub:
+            started(hub.address)
+            await stop.wait()
+    except BaseExceptionGroup as ended:
+        if isinstance(error := first_of(ended), StoreError):  # fenced: not a bug, and its text says what to do
+            raise error from None
+        raise
     log.info("stopped")
 
 
@@ -157,6 +166,7 @@ async def _tasks(hub: Hub, settings: HubSettings, members: MembersInForce) -> As
             group.create_task(_let_time_pass(parts.committer)),
             group.create_task(_show_gauges(hub, settings)),
             group.create_task(members.watch()),
+            group.create_task(keep_forgetting(parts.store, parts.clock)),
         ]
         if settings.pictures:
             target = settings.pictures_target or f"localhost:{hub.address.rpartition(':')[2]}"
@@ -195,6 +205,7 @@ async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Cl
         door=Door(members, clock),
         store=store,
         recorded=recorded,
+        runs=await Runs.begin(store),
         committer=Committer(store, recorded, router, metrics, clock),
         router=router,
         drain=Drain(),

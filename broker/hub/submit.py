@@ -137,14 +137,22 @@ class Submission:
     # -- up ---------------------------------------------------------------------------------------------------------
     async def _read(self) -> None:
         while not self._parts.drain.finishing:
-            data = await self._context.read()
-            if data is grpc.aio.EOF:
+            data = await self._next_message()
+            if data is None:
                 return
             await self._take(data, received_ns=self._parts.clock.wall_ns())
             self._wake.set()
             while len(self._owed) >= _OWED_MAX:
                 self._room.clear()
                 await self._room.wait()
+
+    async def _next_message(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(None if self._spoken else limits.CALL_DEADLINE_S):
+                data = await self._context.read()
+        except TimeoutError:
+            raise Refused(Reason.REASON_HELLO_EXPECTED, "the first message of a stream says hello") from None
+        return None if data is grpc.aio.EOF else data
 
     async def _take(self, data: bytes, *, received_ns: int) -> None:
         try:

@@ -68,6 +68,7 @@ def _command(settings: HubSettings, target: str) -> list[str]:
     }
     return [
         sys.executable,
+        "-P",  # not from the folder that the hub was started in: this process loads the picture keys
         "-m",
         "broker.hub.views",
         "--until-eof",

@@ -9,8 +9,11 @@ exercise's own. The rules:
   where it has fallen behind the last Tick, time goes on from there. A step of the wall clock moves no picture.
 * A picture depends on a Tick's time, not on how many came: an exercise at a rate of 100 is ticked every
   `limits.TICK_PACE_S` by several seconds at once.
-* A log that has had no record for `limits.TICK_IDLE_NS` stops ticking until the next one. Ticks and canaries do not
-  count as records: neither changes a picture.
+* A log that has had no record for `limits.TICK_IDLE_NS`, or for `limits.EXERCISE_IDLE_NS` of an exercise's own time if
+  that is over sooner, stops ticking until the next one. Ticks and canaries do not count as records: neither changes a
+  picture.
+* Ticks are the one thing that a record makes many of. So at most `limits.EXERCISES_TICKING_MAX` exercises tick at once
+  that one origin set going in one recipient's log: one more, and the one of them that was silent longest stops.
 
 `Ticks` is pure; `broker.hub.commit` writes what is due.
 """
@@ -81,6 +84,8 @@ class _LogTime:
     rate: float
     last_record_ns: int  # monotonic
     last_tick_ns: int  # log time
+    origin: str  # whose record set it going
+    idle_ns: int  # monotonic: it stops after so long without a record
     under_way: bool = False  # a Tick is being written
 
     def now_ns(self, monotonic_ns: int) -> int:
@@ -99,26 +104,26 @@ class Ticks:
         for key, last_ns in self._last.items():
             base = exercises.get(key.recipient, key.exercise_id) if key.exercise_id else None
             silent_ns = _log_time_ns(base, wall_ns) - last_ns
-            if silent_ns < limits.TICK_IDLE_NS * _rate(base):
-                self._begin(key, base, wall_ns=wall_ns, monotonic_ns=monotonic_ns)
+            if silent_ns < _idle_ns(base) * _rate(base):
+                origin = exercises.origin(key.recipient, key.exercise_id)
+                self._begin(key, origin, wall_ns=wall_ns, monotonic_ns=monotonic_ns)
 
     def __len__(self) -> int:
         return len(self._logs)
 
-    def seen(self, key: TickKey, *, wall_ns: int, monotonic_ns: int) -> None:
-        """Note a record in a log: it ticks from now on."""
+    def seen(self, key: TickKey, origin: str, *, wall_ns: int, monotonic_ns: int) -> None:
+        """Note a record of an origin in a log: it ticks from now on."""
         log = self._logs.get(key)
         if log is not None:
             log.last_record_ns = monotonic_ns
         else:
-            base = self._exercises.get(key.recipient, key.exercise_id) if key.exercise_id else None
-            self._begin(key, base, wall_ns=wall_ns, monotonic_ns=monotonic_ns)
+            self._begin(key, origin, wall_ns=wall_ns, monotonic_ns=monotonic_ns)
 
     def due(self, *, monotonic_ns: int) -> list[DueTick]:
         """Return the Ticks to write now, at most one for each log. Each must be answered by `written`."""
         due = []
         for key, log in list(self._logs.items()):
-            if monotonic_ns - log.last_record_ns > limits.TICK_IDLE_NS:
+            if monotonic_ns - log.last_record_ns > log.idle_ns:
                 del self._logs[key]
                 continue
             time_ns = log.now_ns(monotonic_ns) // limits.TICK_NS * limits.TICK_NS
@@ -137,13 +142,29 @@ class Ticks:
             if durable:
                 log.last_tick_ns = tick.time_ns
 
-    def _begin(self, key: TickKey, base: Exercise | None, *, wall_ns: int, monotonic_ns: int) -> None:
+    def _begin(self, key: TickKey, origin: str, *, wall_ns: int, monotonic_ns: int) -> None:
+        base = None
+        if key.exercise_id:
+            self._make_room(key.recipient, origin)
+            base = self._exercises.get(key.recipient, key.exercise_id)
         time_ns, last_ns = _log_time_ns(base, wall_ns), self._last.get(key)
         if last_ns is None:  # the first Tick is the next whole second, after the record that began it
             anchor_ns, last_ns = time_ns, time_ns // limits.TICK_NS * limits.TICK_NS
         else:
             anchor_ns = max(time_ns, last_ns)
-        self._logs[key] = _LogTime(anchor_ns, monotonic_ns, _rate(base), monotonic_ns, last_ns)
+        self._logs[key] = _LogTime(
+            anchor_ns, monotonic_ns, _rate(base), monotonic_ns, last_ns, origin=origin, idle_ns=_idle_ns(base)
+        )
+
+    def _make_room(self, recipient: str, origin: str) -> None:
+        """Stop the exercise of an origin that was silent longest, if it has as many going as it may."""
+        going = [
+            key
+            for key, log in self._logs.items()
+            if key.recipient == recipient and key.exercise_id and log.origin == origin
+        ]
+        if len(going) >= limits.EXERCISES_TICKING_MAX:
+            del self._logs[min(going, key=lambda key: self._logs[key].last_record_ns)]
 
 
 def _log_time_ns(base: Exercise | None, wall_ns: int) -> int:
@@ -152,6 +173,12 @@ def _log_time_ns(base: Exercise | None, wall_ns: int) -> int:
 
 def _rate(base: Exercise | None) -> float:
     return 1.0 if base is None else base.rate
+
+
+def _idle_ns(base: Exercise | None) -> int:
+    if base is None:
+        return limits.TICK_IDLE_NS
+    return round(min(limits.TICK_IDLE_NS, limits.EXERCISE_IDLE_NS / base.rate))
 
 
 def _key(name: str) -> TickKey:

@@ -94,7 +94,7 @@ class Views:
                 return
             head = int.from_bytes(welcome.welcome.head, "big")
             log.info("following recipient=%s from=%d head=%d", recipient, picture.cursor, head)
-            await call.write(FollowRequest(delivered=_token(picture)))
+            await call.write(FollowRequest(delivered=picture.resume))
             self._offer(picture, head)
             while True:
                 response = await call.read()
@@ -105,7 +105,7 @@ class Views:
                     picture.take(int.from_bytes(delivery.position, "big"), delivery)
                     self._offer(picture, head)
                     await asyncio.sleep(0)  # the other pictures' turn: folding takes milliseconds
-                await call.write(FollowRequest(delivered=_token(picture), credits=len(response.deliveries)))
+                await call.write(FollowRequest(delivered=picture.resume, credits=len(response.deliveries)))
         except grpc.aio.AioRpcError as error:
             refusal = refusal_of(error)
             if refusal is not None and refusal.reason == Reason.REASON_BAD_POSITION:
@@ -131,22 +131,22 @@ class Views:
     def _save(self) -> None:
         for picture in self.pictures.values():
             if picture.cursor != picture.saved:
-                checkpoint.save(self.directory, picture)
-                picture.saved = picture.cursor
+                try:
+                    checkpoint.save(self.directory, picture)
+                except OSError as error:  # a full disk: pictures go on, and a restart folds more of the log again
+                    log.error("no checkpoint of %s: %s", picture.recipient, error.strerror)  # noqa: TRY400 - says all
+                else:
+                    picture.saved = picture.cursor
 
 
 def _hello(picture: Picture) -> FollowHello:
     return FollowHello(
         schema_version_least=limits.SCHEMA_VERSION_LEAST,
         schema_version_most=limits.SCHEMA_VERSION,
-        resume_after=_token(picture) if picture.cursor else b"",
+        resume_after=picture.resume,
         recipient=picture.recipient,
         credits=_CREDITS,
     )
-
-
-def _token(picture: Picture) -> bytes:
-    return picture.cursor.to_bytes(8, "big") * 2
 
 
 async def _keep_trying(attempt: Callable[[], Awaitable[None]]) -> None:

@@ -6,7 +6,7 @@ order in which they were made durable, and a *lane* by which they can be read ap
 Promises, which `broker.conformance.check_store` tries on every implementation:
 
 * `append` returns only when its whole batch is durable: it survives kill -9 at once and, for `sqlite`, power loss.
-  A batch and its state changes are all there or not at all.
+  A batch and its state changes are all there or not at all. An empty value in the state forgets its name.
 * Append is idempotent by (stream, key): the same digest again is a DUPLICATE with the old position; another digest is
   a CONFLICT and changes nothing. Neither disturbs the other records of the batch.
 * A reader sees only what is durable, in order, without gaps; `follow` has no gap and no repeat between replay and live.
@@ -142,7 +142,10 @@ class Store(Protocol):
     """
 
     async def append(self, batch: Sequence[NewRecord], *, state: Mapping[str, bytes] | None = None) -> list[Written]:
-        """Make the batch durable, together with small named values that are replaced (cursors, windows)."""
+        """Make the batch durable, together with small named values that are replaced (cursors, windows).
+
+        An empty value forgets the name: `state` does not return it any more, and it takes no room.
+        """
 
     async def read(self, stream: str, *, after: int, limit: int, lane: int | None = None) -> list[Record]:
         """Return at most `limit` records past a position, in order. Raises Compacted when `after` + 1 was trimmed."""

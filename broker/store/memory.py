@@ -55,7 +55,11 @@ class MemoryStore:
         self._check_open()
         await asyncio.sleep(0)  # as with a disk, others go on meanwhile; cancelled here, it has not happened
         answer = [self._add(new) for new in own.records]
-        self._kept.state.update(own.state)
+        for name, value in own.state.items():
+            if value:
+                self._kept.state[name] = value
+            else:
+                self._kept.state.pop(name, None)
         self._wake()
         return answer
 

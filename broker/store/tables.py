@@ -167,19 +167,23 @@ class Tables:
         return answers, [record for record, _ in plan.records]
 
     def _write(self, plan: Plan) -> None:
-        streams, names = plan.heads.keys() - self._heads.keys(), plan.state.keys() - self._names
+        streams = plan.heads.keys() - self._heads.keys()
+        gone = {name for name, value in plan.state.items() if not value} & self._names
+        names = {name for name, value in plan.state.items() if value} - self._names
         rows = [_row(plan.heads[record.stream], record, before) for record, before in plan.records]
-        values = [(name, named_hash(name, value), value) for name, value in plan.state.items()]
+        values = [(name, named_hash(name, value), value) for name, value in plan.state.items() if value]
         with self._transaction():
             self._connection.executemany(INSERT, rows)
             self._connection.executemany("INSERT OR REPLACE INTO state (name, hash, value) VALUES (?, ?, ?)", values)
+            self._connection.executemany("DELETE FROM state WHERE name = ?", [(name,) for name in gone])
             self._put_heads(plan.heads.values())
-            if streams or names:
-                totals = _totals(len(self._heads) + len(streams), len(self._names) + len(names))
+            if streams or names or gone:
+                totals = _totals(len(self._heads) + len(streams), len(self._names) + len(names) - len(gone))
                 made = named_hash("totals", totals)
                 self._connection.execute("UPDATE store SET totals = ?, hash = ?", (totals, made))
         self._heads |= plan.heads
         self._names |= names
+        self._names -= gone
 
     def trim(self, stream: str, before: int) -> bool:
         """Forget records before a position, at most TRIM_BATCH of them. Return whether it must be called again.

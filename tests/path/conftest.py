@@ -125,6 +125,14 @@ class Floor:
             assert asyncio.get_running_loop().time() < deadline, f"in vain after {len(self.responses)} events"
             await asyncio.sleep(0.02)
 
+    async def until_linked(self, is_linked: bool) -> None:  # noqa: FBT001 - one of two
+        """Return once the gateway has said that the hub is there, or is not."""
+        await self.until(lambda: self.links and self.links[-1] == is_linked)
+
+    async def until_count(self, body: str, count: int) -> None:
+        """Return once so many warnings with that body were shown."""
+        await self.until(lambda: len(self.of(body)) >= count)
+
     def _warnings(self) -> list[WarningMessage]:
         return [
             response.warning

@@ -82,7 +82,7 @@ class Trace:
         """Both hear of it at once, the USA exactly, JPN in a cell of 10 km; neither learns whose radar it was."""
         await self.report("KOR", self.seen(self.reports.launch, "k-launch", "k", AIRBORNE), FLASH)
         for floor in (self.jpn, self.usa):
-            await floor.until(lambda floor=floor: floor.of("launch") and floor.alarms)
+            await floor.until_count("launch", 1)
         (at_jpn,), (at_usa,) = self.jpn.of("launch"), self.usa.of("launch")
         exact, coarse = at_usa.content.launch, at_jpn.content.launch
         assert exact.launch_area.ellipse.centre.lat_deg == 40.61
@@ -94,6 +94,7 @@ class Trace:
         assert list(at_jpn.header.label.caveats) == ["NO-ONWARD"]
         assert coarse.event_id != exact.event_id
         self.kor_event = coarse.event_id
+        await self.jpn.until(lambda: ("RAISE", self.kor_event) in self.jpn.alarms)
 
     async def kor_tracks_and_corrects_what_is_held(self) -> None:
         """The USA sees the track exactly and at once, and its correction; JPN only the corrected, coarse and late."""
@@ -123,7 +124,7 @@ class Trace:
         correction.header.references.add(message_id=b"k-launch", relation=CORRECTS)
         await self.report("KOR", correction, FLASH)
         for floor in (self.jpn, self.usa):
-            await floor.until(lambda floor=floor: len(floor.of("launch")) == 2)
+            await floor.until_count("launch", 2)
             first, second = floor.of("launch")
             assert relations(second) == [(CORRECTS, first.header.message_id)]
             assert second.content.launch.event_id == first.content.launch.event_id

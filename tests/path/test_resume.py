@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import shutil
 from typing import TYPE_CHECKING
@@ -77,6 +78,9 @@ class Source:
         times_ns = [warning.content.track.state.valid_at.ToNanoseconds() for warning in floor.of("track")]
         return [(at_ns - self._begin_ns) // SECOND_NS for at_ns in times_ns]
 
+    def has_told(self, floor: Floor, number: int) -> bool:
+        return number in self.told(floor)
+
 
 async def test_while_the_hub_is_away_reports_are_taken_and_they_go_once_and_in_order_when_it_is_back(
     world: World, reports: ModuleType, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
@@ -87,13 +91,13 @@ async def test_while_the_hub_is_away_reports_are_taken_and_they_go_once_and_in_o
         reporting(world, "KOR") as reporter,
     ):
         source = Source(reports, exercise, reporter)
-        await floor.until(lambda: floor.links and floor.links[-1])
-        await own.until(lambda: own.links and own.links[-1])
+        for one in (own, floor):
+            await one.until_linked(True)
         assert (await source.say(0)).hub_connected
         await floor.until(lambda: source.told(floor) == [0])
         await asyncio.to_thread(world.hub.kill)
         for one in (own, floor):
-            await one.until(lambda one=one: not one.links[-1])
+            await one.until_linked(False)
         receipts = [await source.say(number) for number in range(1, 20)]
         assert not any(receipt.hub_connected or receipt.duplicate for receipt in receipts)
         assert (await source.say(7)).duplicate
@@ -101,7 +105,7 @@ async def test_while_the_hub_is_away_reports_are_taken_and_they_go_once_and_in_o
         await start(world.hub)
         await floor.until(lambda: len(source.told(floor)) >= 20)
         for one in (own, floor):
-            await one.until(lambda one=one: one.links[-1])
+            await one.until_linked(True)
         assert (await source.say(20)).hub_connected
         await floor.until(lambda: 20 in source.told(floor))
         assert source.told(floor) == list(range(21))
@@ -160,7 +164,7 @@ async def _until_in_force(world: World, *, exact: bool, source: Source, floor: F
     """Report until what comes is as the policy in force shows it."""
     for number in itertools.count(first):
         await source.say(number)
-        await floor.until(lambda number=number: number in source.told(floor))
+        await floor.until(functools.partial(source.has_told, floor, number))
         if (floor.of("track")[-1].content.track.state.cell.space_m == 0) == exact:
             return
         assert number < first + 100, world.gateways["KOR"].tail()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from broker.demo.world import World
     from broker.store import NewRecord, Written
-    from tests.broker.hub.conftest import Following, Submitting
+    from tests.broker.hub.conftest import Following, Line, Submitting
     from tests.threats.parties import HonestHub
 
 REFUSALS = "vedette_refusals_total"
@@ -32,11 +32,12 @@ IN_TIME_S = 5.0  # alone it takes milliseconds; here who floods has the same pro
 
 
 class StandingDisk(MemoryStore):
-    """A store whose disk stands still until it is let go."""
+    """A store whose disk can be made to stand still."""
 
     def __init__(self) -> None:
         super().__init__(Kept())
         self.turns = asyncio.Event()
+        self.turns.set()
 
     async def append(self, batch: Sequence[NewRecord], *, state: Mapping[str, bytes] | None = None) -> list[Written]:
         await self.turns.wait()
@@ -66,6 +67,7 @@ async def test_who_sends_more_than_was_granted_is_refused_and_others_are_not(wor
         other.submitting() as theirs,
     ):
         assert up.welcome.credits == limits.CREDITS
+        disk.turns.clear()
         await flood(up, sent)
         await theirs.send(exchange_pb2.SubmitRequest(envelopes=[usa.envelope("JPN")]))
         registry = hub.hub.parts.metrics.registry
@@ -133,13 +135,16 @@ async def deliveries(log: Following) -> list[exchange_pb2.Delivery]:
 async def test_one_member_has_a_bounded_number_of_calls_and_takes_none_from_others(hub: HonestHub) -> None:
     async with contextlib.AsyncExitStack() as stack:
         kor, usa = [await stack.enter_async_context(hub.line(code)) for code in ("KOR", "USA")]
-        for _ in range(limits.STREAMS_PER_MEMBER_MAX):
-            await stack.enter_async_context(kor.submitting())
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stack.enter_async_context(kor.submitting())
+            await open_calls(kor, stack, limits.STREAMS_PER_MEMBER_MAX + 1)
         refusal = refusal_of(caught.value)
         assert refusal is not None
         assert refusal.reason == Reason.REASON_TOO_MANY_STREAMS
         up = await stack.enter_async_context(usa.submitting())
         (receipt,) = await up.submit(speaker(hub.world, "USA").envelope("JPN"))
         assert receipt.outcome == STORED
+
+
+async def open_calls(line: Line, stack: contextlib.AsyncExitStack, count: int) -> None:
+    for _ in range(count):
+        await stack.enter_async_context(line.submitting())

@@ -175,8 +175,8 @@ async def test_positions_in_its_log_count_what_it_gets_and_nothing_else(hub: Hon
             found += [exchange_pb2.Delivery.FromString(data) for data in (await log.read()).deliveries]
     positions = sorted(int.from_bytes(delivery.position, "big") for delivery in found)
     assert positions == list(range(1, len(found) + 1)), "no room for anything else between them"
-    tokens = {half for delivery in found for half in (delivery.resume[:8], delivery.resume[8:])}
-    assert tokens <= {delivery.position for delivery in found} | {bytes(8)}
+    cursors = {part for delivery in found for part in (delivery.resume[:8], delivery.resume[8:16])}
+    assert cursors <= {delivery.position for delivery in found} | {bytes(8)}
 
 
 def test_a_picture_does_not_change_by_what_stands_in_the_pictures_of_others() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from broker import limits
 from broker.clock import timestamp
-from tests.threats.parties import FLASH, alarms, fresh, message_id, watched
+from tests.threats.parties import FLASH, alarms, fresh, message_id, shown, watched
 from vedette.v1 import content_pb2, envelope_pb2, national_pb2
 
 if TYPE_CHECKING:
@@ -86,15 +86,24 @@ async def test_only_an_impact_that_is_known_to_be_past_raises_no_alarm(
     assert bool(alarms(told)) is raised
 
 
-async def test_a_clock_in_the_far_future_does_not_silence_what_comes_after(jpn: Captive) -> None:
-    """A message from the future is refused; it moves no window, and the next one of its origin is shown."""
+async def test_what_comes_from_a_clock_that_is_ahead_is_shown_and_from_the_far_future_moves_no_window(
+    jpn: Captive,
+) -> None:
+    """Half the bound ahead is somebody's wrong clock; past it, it is refused, and the next of its origin is shown."""
     kor = jpn.speaker("KOR")
 
-    def from_the_future(header: envelope_pb2.RoutingHeader) -> None:
-        header.released_at.CopyFrom(timestamp(time.time_ns() + 3600 * limits.SECOND_NS))
+    def ahead(by_ns: int) -> Callable[[envelope_pb2.RoutingHeader], None]:
+        def set_ahead(header: envelope_pb2.RoutingHeader) -> None:
+            fresh(header)
+            header.released_at.CopyFrom(timestamp(time.time_ns() + by_ns))
 
+        return set_ahead
+
+    tolerable = kor.envelope("JPN", header=ahead(limits.FUTURE_MAX_NS // 2))
+    too_far = kor.envelope("JPN", header=ahead(limits.FUTURE_MAX_NS + 60 * limits.SECOND_NS))
     good = kor.envelope("JPN", header=fresh)
-    await jpn.hub.hand(kor.envelope("JPN", header=from_the_future), good)
+    await jpn.hub.hand(tolerable, too_far, good)
     assert await jpn.gateway.refused("FUTURE") == 1.0
     async with jpn.gateway.watching() as floor:
-        await watched(floor, message_id(good))
+        told = await watched(floor, message_id(good))
+    assert shown(told) == [message_id(tolerable), message_id(good)]

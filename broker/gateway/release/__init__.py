@@ -16,7 +16,7 @@ from broker.gateway.release.due import release_instant_ns, rounded_up_ns
 from broker.gateway.release.explain import Explanation, explain
 from broker.gateway.release.lattice import Level
 from broker.gateway.release.lint import Finding, Severity, lint
-from broker.gateway.release.owed import bare_cancellation, bare_status, same_for
+from broker.gateway.release.owed import same_for
 from broker.gateway.release.policy import Policy, PolicyError
 from broker.gateway.release.policytest import TestResult, TestRun, run_tests, subject_of
 from broker.gateway.release.redact import redact
@@ -32,8 +32,6 @@ __all__ = [
     "Subject",
     "TestResult",
     "TestRun",
-    "bare_cancellation",
-    "bare_status",
     "combine",
     "decide",
     "decider_of",

@@ -12,10 +12,11 @@ All instants here are in the content's own time: of the exercise in an exercise,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from broker import limits
 from broker.gateway.release.shown import TIMES
 from broker.leaves import LEAVES
 from broker.limits import SECOND_NS
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from vedette.v1.content_pb2 import Content
 
 __all__ = ["release_instant_ns", "rounded_up_ns"]
+
+PREDICTIONS: Final = ("impact.time.", "notice.window.")
+AHEAD_MAX_NS: Final = round(limits.DELAY_MAX_S * SECOND_NS)
 
 
 def release_instant_ns(decision: Decision, content: Content, decided_ns: int) -> int:
@@ -50,7 +54,11 @@ def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
 
 
 def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[tuple[int, int]]:
-    """Yield start and length of the cells of all coarse times that are shown and have begun."""
+    """Yield start and length of the cells of all coarse times that are shown.
+
+    A prediction holds nothing up: its cell lies ahead. Any other time does, also one a little ahead of our clock; one
+    far ahead counts as of now.
+    """
     for path, level in decision.shown.levels.items():
         if path in TIMES and level.is_coarse:
             names = [field.name for field in LEAVES[path].fields]
@@ -59,6 +67,9 @@ def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator
                 start_ns = at_ns - at_ns % level.time_ns
                 if start_ns <= decided_ns:
                     yield start_ns, level.time_ns
+                elif not path.startswith(PREDICTIONS):
+                    ahead_ns = start_ns - decided_ns
+                    yield (start_ns if ahead_ns <= AHEAD_MAX_NS else decided_ns), level.time_ns
 
 
 def _instant_ns(content: Message, names: list[str]) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 
 from broker import limits
 from broker.clock import ManualClock, timestamp
-from broker.gateway.deliver import Delivery
+from broker.gateway.deliver import GAPS_MAX, Delivery
 from broker.gateway.downlink import INBOX
 from broker.gateway.link import LinkState
 from broker.refusal import Reason, Refused
@@ -278,3 +278,91 @@ async def test_a_watch_that_ends_leaves_nothing_behind(floor: Floor) -> None:
         await watch.next()
     await asyncio.sleep(0.05)
     assert (len(asyncio.all_tasks()), floor.delivery._watches) == (before, set())
+
+
+async def test_no_flood_of_gaps_pushes_an_alarm_out(floor: Floor) -> None:
+    await floor.put("a")
+    async with floor.watching(live_only=True) as watch:
+        assert await watch.next() == "link False"
+        assert await watch.next() == "RAISE e", "the control"
+        await _begin_anew(floor, watch)
+        for number in range(1, 2 * GAPS_MAX):
+            floor.delivery.report_gap(national_pb2.Gap(origin="USA", first_missing=2 * number), EXERCISE)
+        assert "RAISE e" in await watch.take(3)
+
+
+async def test_no_flood_of_gaps_holds_up_a_warning(floor: Floor) -> None:
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        assert await watch.nothing_more()
+        for round_ in range(3):
+            for number in range(2 * GAPS_MAX):
+                floor.delivery.report_gap(national_pb2.Gap(origin="USA", first_missing=2 * number + 1), EXERCISE)
+            await floor.put(f"m{round_}")
+            shown = await watch.take(4)
+            assert f"m{round_}" in shown
+
+
+async def test_an_alarm_that_was_lowered_while_the_watch_stood_still_is_not_raised_after_that(floor: Floor) -> None:
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        await floor.put("a")
+        assert await watch.take(2) == ["a", "RAISE e"]
+        await _begin_anew(floor, watch)
+        await floor.put("x", cancels="a")
+        await asyncio.sleep(0.05)
+        assert await watch.take(3) == ["RAISE e", "x", "LOWER e"]
+        assert await watch.nothing_more()
+
+
+async def test_an_all_clear_that_is_cancelled_wakes_again_whoever_was_told_it(floor: Floor) -> None:
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        await floor.put("a")
+        assert await watch.take(2) == ["a", "RAISE e"]
+        await floor.put("s", state=content_pb2.EVENT_STATE_ALL_CLEAR)
+        assert await watch.take(2) == ["s", "LOWER e"]
+        await floor.put("x", cancels="s")
+        assert await watch.take(2) == ["x", "RAISE e"]
+
+
+@pytest.mark.parametrize("after", ["the first answer", "everything"])
+async def test_a_store_that_fails_ends_a_watch_with_come_back_later(floor: Floor, after: str) -> None:
+    await floor.put("a")
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        if after == "everything":
+            assert await watch.take(2) == ["a CATCHING_UP", "RAISE e"]
+        await floor.delivery.store.close()
+        with pytest.raises(Refused) as refused:
+            await watch.take(3)
+    assert refused.value.reason == Reason.REASON_UNAVAILABLE
+
+
+async def test_a_store_that_is_gone_refuses_a_watch_with_come_back_later(floor: Floor) -> None:
+    await floor.delivery.store.close()
+    with pytest.raises(Refused) as refused:
+        async with floor.watching() as watch:
+            await watch.next()
+    assert refused.value.reason == Reason.REASON_UNAVAILABLE
+
+
+async def test_a_second_is_waited_for_the_hub_and_the_head_together(floor: Floor) -> None:
+    """The hub is there after most of the second; the watcher stands still, far behind the head."""
+    floor.delivery.live.clear()
+    for number in range(3 * limits.FRAME_MESSAGES_MAX):
+        await floor.put(f"m{number}")
+    async with floor.watching() as watch:
+        assert await watch.next() == "link False"
+        assert await watch.next() == "m0 CATCHING_UP"
+        await asyncio.sleep(0.8 * limits.CATCH_UP_WAIT_S)
+        floor.delivery.live.set()
+        await asyncio.sleep(0.4 * limits.CATCH_UP_WAIT_S)
+        assert "RAISE e" in await watch.take(3)
+
+
+async def _begin_anew(floor: Floor, watch: Watching) -> None:
+    """Let the gateway have been away for a moment, so that what holds is told again; the watch stands still then."""
+    await floor.put("away", event=b"w" * 16, state=NOT_A_LAUNCH, catching_up=True)
+    assert await watch.next() == "away CATCHING_UP"
+    await asyncio.sleep(0.05)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker import limits
 from broker.gateway.held import Held
 from broker.gateway.release import Subject, decide
 from broker.limits import SECOND_NS
@@ -32,7 +33,7 @@ def hold(held: Held, decision: Decision, key: bytes = KEY, *, due_ns: int = DUE_
 def test_nothing_is_held_before_the_batch_is_durable(decision: Decision) -> None:
     held = Held()
     hold(held, decision)
-    assert (len(held), held.next_due_ns(), held.due(DUE_NS)) == (0, None, [])
+    assert (len(held), held.next_due_ns(), held.call_due(DUE_NS, most=9)) == (0, None, [])
     held.undo()
     held.keep()
     assert len(held) == 0
@@ -47,8 +48,8 @@ def test_what_is_due_comes_the_earliest_first(decision: Decision) -> None:
     hold(held, decision, OTHER_KEY, due_ns=DUE_NS)
     hold(held, decision, OTHER_KEY, due_ns=DUE_NS + 6, to="USA")
     held.keep()
-    assert [record.intake_key for record in held.due(DUE_NS + 5)] == [OTHER_KEY, KEY]
-    assert held.due(DUE_NS - 1) == []
+    assert [record.intake_key for record in held.call_due(DUE_NS + 5, most=9)] == [OTHER_KEY, KEY]
+    assert held.call_due(DUE_NS - 1, most=9) == []
 
 
 def test_what_was_held_survives_a_restart_with_its_decision(decision: Decision) -> None:
@@ -57,7 +58,7 @@ def test_what_was_held_survives_a_restart_with_its_decision(decision: Decision) 
     state = held.pending_state()
     again = Held()
     again.load(state)
-    (record,) = again.due(DUE_NS)
+    (record,) = again.call_due(DUE_NS, most=9)
     assert (record.intake_key, record.recipient, record.event_key) == (KEY, "JPN", EVENT)
     assert record.decision == decision.to_json()
 
@@ -83,7 +84,7 @@ def test_a_drop_that_was_not_stored_has_not_happened(decision: Decision) -> None
     held.keep()
     held.drop(KEY, "JPN")
     held.undo()
-    assert len(held.due(DUE_NS)) == 1
+    assert len(held.call_due(DUE_NS, most=9)) == 1
 
 
 def test_of_one_event_all_is_dropped_for_one_recipient_and_nothing_else(decision: Decision) -> None:
@@ -94,4 +95,47 @@ def test_of_one_event_all_is_dropped_for_one_recipient_and_nothing_else(decision
     held.hold(b"x" * 32, "JPN", decision, due_ns=DUE_NS, event_key=b"another")
     held.drop_event(EVENT, "JPN")
     held.keep()
-    assert {(record.intake_key, record.recipient) for record in held.due(DUE_NS)} == {(KEY, "USA"), (b"x" * 32, "JPN")}
+    assert {(record.intake_key, record.recipient) for record in held.call_due(DUE_NS, most=9)} == {(KEY, "USA"), (b"x" * 32, "JPN")}
+
+
+def test_what_was_called_comes_up_again_unless_it_was_dropped(decision: Decision) -> None:
+    held = Held()
+    hold(held, decision)
+    hold(held, decision, OTHER_KEY, due_ns=DUE_NS + 1)
+    held.keep()
+    assert [record.intake_key for record in held.call_due(DUE_NS + 1, most=1)] == [KEY]
+    assert held.next_due_ns() == DUE_NS + 1, "the next of those not called"
+    held.drop(KEY, "JPN")
+    held.undo()
+    assert held.next_due_ns() == DUE_NS, "what was not stored has not happened"
+    held.call_due(DUE_NS, most=9)
+    held.drop(KEY, "JPN")
+    held.keep()
+    assert held.next_due_ns() == DUE_NS + 1
+
+
+def test_what_is_held_again_comes_at_its_new_time_only(decision: Decision) -> None:
+    held = Held()
+    for due_ns in (DUE_NS, DUE_NS + 7):
+        hold(held, decision, due_ns=due_ns)
+        held.keep()
+    assert held.call_due(DUE_NS, most=9) == []
+    assert len(held.call_due(DUE_NS + 7, most=9)) == 1
+
+
+def test_no_more_is_held_than_there_is_room_for_and_a_place_that_is_taken_may_change(
+    decision: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HELD_MAX", 2)
+    held = Held()
+
+    def may_hold(key: bytes, due_ns: int = DUE_NS) -> bool:
+        return held.hold(key, "JPN", decision, due_ns=due_ns, event_key=EVENT)
+
+    assert [may_hold(KEY), may_hold(OTHER_KEY), may_hold(b"x" * 32)] == [True, True, False]
+    assert may_hold(KEY, DUE_NS + 1), "it stands already"
+    held.keep()
+    held.drop(KEY, "JPN")
+    assert may_hold(b"x" * 32), "room was made in this batch"
+    held.undo()
+    assert not may_hold(b"x" * 32)

@@ -6,7 +6,7 @@ import pytest
 
 from broker.envelope import identity
 from broker.gateway.ids import Ids, Kind, Scope
-from broker.gateway.ledger import CHAIN_MAX, INTAKE, OUTBOX, PREFIX, Ledger
+from broker.gateway.ledger import CHAIN_MAX, INTAKE, OUTBOX, PREFIX, Issued, Ledger
 from broker.store import NewRecord
 from broker.store.memory import open_memory
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IDS = Ids(bytes(32))
 SCOPE = Scope(content_pb2.MODE_EXERCISE, "ex-1", "aegis-1", "s")
+LABEL = envelope_pb2.SecurityLabel(policy="KOR", classification=envelope_pb2.CLASSIFICATION_SECRET)
+A, B, C, D = (name * 32 for name in (b"a", b"b", b"c", b"d"))
 
 
 @pytest.fixture
@@ -42,14 +44,14 @@ def sealed_content(local: bytes, recipient: str) -> content_pb2.Content:
 
 async def test_small_values_stand_once_the_batch_is_durable_and_after_a_restart(store: Store) -> None:
     ledger = await ledger_of(store)
-    ledger.note_event("JPN", b"event")
+    ledger.note_event("JPN", b"event", LABEL)
     ledger.note_shown("JPN", b"object", 5)
-    ledger.note_taken_back(b"key")
-    assert ledger.knows_event("JPN", b"event"), "the rest of the batch sees it"
+    ledger.note_taken_back(b"key", by=A)
+    assert ledger.event_label("JPN", b"event") is not None, "the rest of the batch sees it"
     await durable(store, ledger)
     again = await ledger_of(store)
-    assert again.knows_event("JPN", b"event")
-    assert not again.knows_event("USA", b"event")
+    assert again.event_label("JPN", b"event") == LABEL
+    assert again.event_label("USA", b"event") is None
     assert again.shown_at_ns("JPN", b"object") == 5
     assert again.is_taken_back(b"key")
     assert not again.is_taken_back(b"other")
@@ -57,13 +59,13 @@ async def test_small_values_stand_once_the_batch_is_durable_and_after_a_restart(
 
 async def test_a_batch_that_was_not_stored_leaves_no_memory(store: Store) -> None:
     ledger = await ledger_of(store)
-    ledger.note_event("JPN", b"event")
-    ledger.note_taken_back(b"key")
+    ledger.note_event("JPN", b"event", LABEL)
+    ledger.note_taken_back(b"key", by=A)
     ledger.note_correction(of=b"a" * 32, by=b"b" * 32)
     ledger.note_intake(b"i", journal_pb2.IntakeRecord(system="aegis-1"))
-    ledger.note_sealed("JPN", sealed_content(b"m", "JPN"))
+    ledger.note_sealed("JPN", sealed_content(b"m", "JPN"), LABEL)
     ledger.drop()
-    assert not ledger.knows_event("JPN", b"event")
+    assert ledger.event_label("JPN", b"event") is None
     assert not ledger.is_taken_back(b"key")
     assert ledger.corrections_of(b"a" * 32) == []
     assert await ledger.intake(b"i") is None
@@ -73,27 +75,63 @@ async def test_a_batch_that_was_not_stored_leaves_no_memory(store: Store) -> Non
 
 async def test_corrections_of_corrections_are_found_and_a_circle_ends(store: Store) -> None:
     ledger = await ledger_of(store)
-    a, b, c, d = (name * 32 for name in (b"a", b"b", b"c", b"d"))
-    ledger.note_correction(of=a, by=b)
-    ledger.note_correction(of=b, by=c)
+    ledger.note_correction(of=A, by=B)
+    ledger.note_correction(of=B, by=C)
     await durable(store, ledger)
-    ledger.note_correction(of=a, by=d)
-    assert ledger.corrections_of(a) == [b, d, c]
-    ledger.note_correction(of=c, by=a)
-    assert len(ledger.corrections_of(a)) <= CHAIN_MAX + 1
+    ledger.note_correction(of=A, by=D)
+    assert ledger.corrections_of(A) == [B, D, C]
+    ledger.note_correction(of=C, by=A)
+    assert len(ledger.corrections_of(A)) <= CHAIN_MAX + 1
+    assert not ledger.stands(A)
+
+
+async def test_an_event_is_taken_back_as_long_as_a_status_that_said_so_stands(store: Store) -> None:
+    ledger = await ledger_of(store)
+    for by in (A, D):
+        ledger.note_taken_back(b"event", by=by)
+    ledger.note_correction(of=A, by=B)
+    assert ledger.is_taken_back(b"event"), "another says so too"
+    ledger.note_cancelled(D)
+    assert not ledger.is_taken_back(b"event")
+    await durable(store, ledger)
+    ledger.note_cancelled(B)
+    assert ledger.is_taken_back(b"event"), "its correction is gone: it stands again"
+    ledger.note_cancelled(A)
+    assert not ledger.is_taken_back(b"event")
+    assert not (await ledger_of(store)).is_taken_back(b"event"), "the batch was not stored"
+
+
+async def test_what_corrects_a_cancelled_message_is_cancelled_whichever_came_first(store: Store) -> None:
+    ledger = await ledger_of(store)
+    ledger.note_correction(of=A, by=B)
+    ledger.note_cancelled(A)
+    ledger.note_correction(of=B, by=C)
+    assert [ledger.is_cancelled(key) for key in (A, B, C, D)] == [True, True, True, False]
+
+
+async def test_of_an_event_the_most_secret_label_is_remembered_and_nobody_it_names(store: Store) -> None:
+    ledger = await ledger_of(store)
+    top = envelope_pb2.SecurityLabel(
+        policy="KOR", classification=envelope_pb2.CLASSIFICATION_TOP_SECRET, releasable_to=["JPN"], caveats=["X"]
+    )
+    for label in (LABEL, top, LABEL):
+        ledger.note_event("JPN", b"event", label)
+    found = ledger.event_label("JPN", b"event")
+    assert found == envelope_pb2.SecurityLabel(policy="KOR", classification=envelope_pb2.CLASSIFICATION_TOP_SECRET)
 
 
 async def test_what_was_sealed_to_a_recipient_is_found_in_the_batch_and_in_the_outbox(store: Store) -> None:
     ledger = await ledger_of(store)
     content = sealed_content(b"m", "JPN")
-    ledger.note_sealed("JPN", content)
-    assert await ledger.sealed("JPN", SCOPE, b"m") == content
+    ledger.note_sealed("JPN", content, LABEL)
+    assert await ledger.sealed("JPN", SCOPE, b"m") == Issued(content, LABEL)
     ledger.keep()
     key = identity("KOR", "JPN", SCOPE.mode, content.header.message_id)
-    envelope = envelope_pb2.Envelope(body=content.SerializeToString())
+    header = envelope_pb2.RoutingHeader(label=LABEL).SerializeToString()
+    envelope = envelope_pb2.Envelope(header=header, body=content.SerializeToString())
     await store.append([NewRecord(OUTBOX, key, bytes(32), envelope.SerializeToString())])
     again = await ledger_of(store)
-    assert await again.sealed("JPN", SCOPE, b"m") == content
+    assert await again.sealed("JPN", SCOPE, b"m") == Issued(content, LABEL)
     assert await again.sealed("USA", SCOPE, b"m") is None
     assert await again.sealed("JPN", SCOPE, b"other") is None
 

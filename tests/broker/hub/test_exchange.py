@@ -128,7 +128,7 @@ async def test_a_follower_that_holds_everything_is_not_behind(running: Running, 
             await log.envelopes(1)
             await submit_all(line, [kor.envelope("JPN", precedence=FLASH) for _ in range(20)])
             last = (await log.envelopes(20))[-1]
-        assert last.resume == last.position * 2, "the quiet lane's cursor goes along"
+        assert last.resume[:16] == last.position * 2, "the quiet lane's cursor goes along"
         async with jpn.following(after=last.resume) as log:
             ticks_at_most = 3
             assert log.welcome.behind <= ticks_at_most, "the quiet lane is not behind"
@@ -206,7 +206,7 @@ async def test_the_fusion_process_reads_any_log_in_its_own_order(running: Runnin
         assert {delivery.envelope for delivery in deliveries} == set(mixed)
         positions = [delivery.position for delivery in deliveries]
         assert positions == sorted(positions)
-        assert all(delivery.resume == delivery.position * 2 for delivery in deliveries)
+        assert all(delivery.resume[:16] == delivery.position * 2 for delivery in deliveries)
 
 
 async def test_an_origin_reads_back_what_it_lost_and_nothing_of_others(running: Running, speaker: Speakers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -174,10 +175,10 @@ CASES: dict[str, tuple[Changed, Reason.ValueType]] = {
         Reason.REASON_EPOCH,
     ),
     "no epoch": (header_with(epoch=0), Reason.REASON_EPOCH),
-    "released in an hour": (
+    "released in two days": (
         lambda speaker: speaker.envelope(
             "JPN",
-            header=lambda header: header.released_at.CopyFrom(timestamp(time.time_ns() + 3600 * SECOND_NS)),
+            header=lambda header: header.released_at.CopyFrom(timestamp(time.time_ns() + 48 * 3600 * SECOND_NS)),
         ),
         Reason.REASON_FUTURE,
     ),
@@ -407,7 +408,7 @@ async def test_a_log_is_followed_by_its_own_nation_only(running: Running) -> Non
             assert log.welcome.schema_version == 1
 
 
-@pytest.mark.parametrize("token", [b"x", bytes(15), (1).to_bytes(8, "big") * 2, bytes(17)])
+@pytest.mark.parametrize("token", [b"x", bytes(16), bytes(23), bytes(24), (1).to_bytes(8, "big") * 3, bytes(25)])
 async def test_a_token_that_was_never_given_out_is_refused(token: bytes, running: Running) -> None:
     async with running.line("KOR") as line:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -442,7 +443,7 @@ async def test_a_role_that_exchanges_nothing_may_not_call(running: Running) -> N
 async def test_one_member_cannot_take_all_the_streams(running: Running) -> None:
     async with running.line("KOR") as line, running.line("USA") as other:
         hello = exchange_pb2.SubmitHello(schema_version_least=1, schema_version_most=1)
-        calls = [line.stub.Submit() for _ in range(limits.STREAMS_PER_MEMBER_MAX)]
+        calls = [line.stub.Submit() for _ in range(limits.SUBMITS_PER_MEMBER_MAX)]
         for call in calls:
             await call.write(exchange_pb2.SubmitRequest(hello=hello))
             await call.read()
@@ -456,3 +457,35 @@ async def test_one_member_cannot_take_all_the_streams(running: Running) -> None:
             assert up.welcome.credits
         for call in calls:
             call.cancel()
+
+
+async def test_who_never_says_hello_is_sent_away(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CALL_DEADLINE_S", 0.1)
+    async with running.line("KOR") as line:
+        for call in (line.stub.Submit(), line.stub.Follow()):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async with asyncio.timeout(5):
+                    await call.read()
+            refusal = refusal_of(caught.value)
+            assert refusal is not None
+            assert refusal.reason == Reason.REASON_HELLO_EXPECTED
+
+
+async def test_a_member_reads_back_once_at_a_time(
+    running: Running, speaker: Speakers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "READ_BACK_PAUSE_S", 30.0)  # the first call stays under way
+    async with running.line("KOR") as line, running.line("USA") as other:
+        async with line.submitting() as up:
+            await up.submit(speaker("KOR").envelope("JPN"))
+        first = line.stub.ReadBack(exchange_pb2.ReadBackRequest())
+        await first.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await line.stub.ReadBack(exchange_pb2.ReadBackRequest()).read()
+        refusal = refusal_of(caught.value)
+        assert refusal is not None
+        assert refusal.reason == Reason.REASON_TOO_MANY_STREAMS
+        theirs = other.stub.ReadBack(exchange_pb2.ReadBackRequest())
+        await theirs.wait_for_connection()
+        first.cancel()
+        theirs.cancel()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import shutil
 import signal
 import socket
 import sys
@@ -18,9 +20,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from broker import limits
 from broker.cli.hub import hub as hub_command
 from broker.hub.server import CannotStart, serving
+from broker.refusal import Reason
 from broker.store import StoreError
 from certs.members import MembersError
 from vedette.v1 import envelope_pb2, exchange_pb2
+
+import grpc.aio  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -63,6 +68,7 @@ async def process(settings_file: Path) -> AsyncIterator[tuple[asyncio.subprocess
         "from broker.cli.hub import hub; hub()",
         f"--settings={settings_file}",
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert started.stdout is not None
     try:
@@ -138,6 +144,46 @@ async def test_metrics_speak_of_members_and_of_nobody_else(
 
 def as_usa(header: envelope_pb2.RoutingHeader) -> None:
     header.origin = "USA"
+
+
+async def test_a_certificate_that_is_being_replaced_does_not_end_the_hub(
+    world: Authority, settings_of: Callable[[Authority], HubSettings], tmp_path: Path
+) -> None:
+    certs_dir = tmp_path / "certs"
+    shutil.copytree(world.home("HUB"), certs_dir)
+    (certs_dir / "views.pem").unlink()
+    async with serving(replace(settings_of(world), certs_dir=certs_dir)) as hub:
+        days = hub.parts.metrics.certificate_days
+        for held in (b"", b"-----BEGIN CERTIFICATE-----\nMIIB", None):
+            (certs_dir / "hub.pem").unlink()
+            if held is not None:
+                (certs_dir / "hub.pem").write_bytes(held)
+            hub.parts.metrics.show(hub.parts, replace(settings_of(world), certs_dir=certs_dir))
+            assert math.isnan(days.labels("hub")._value.get())
+            if held is None:
+                shutil.copy(world.home("HUB") / "hub.pem", certs_dir)
+        hub.parts.metrics.show(hub.parts, replace(settings_of(world), certs_dir=certs_dir))
+        assert days.labels("hub")._value.get() > 0
+
+
+async def test_a_hub_whose_store_was_replaced_ends_and_says_so(
+    settings_file: Path, world: Authority, speaker: Callable[[str], Speaker], line_to: LineTo
+) -> None:
+    async with process(settings_file) as (hub, address):
+        path = settings_file.parent / "data" / "hub.db"
+        shutil.copy(path, fresh := path.with_suffix(".restored"))
+        fresh.replace(path)
+        async with line_to(address, world, "KOR") as line:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # the hub may be gone before it answers
+                async with line.submitting() as up:
+                    (receipt,) = await up.submit(speaker("KOR").envelope("JPN"))
+                    assert receipt.refusal.reason == Reason.REASON_UNAVAILABLE
+            assert hub.stderr is not None
+            async with asyncio.timeout(limits.DRAIN_S + 2):
+                said = (await hub.stderr.read()).decode()
+                assert await hub.wait() == 1
+        assert "another file was put in the place of" in said
+        assert "Traceback" not in said
 
 
 async def test_a_process_ends_at_sigterm_with_everything_drained_and_starts_again_with_everything(

@@ -13,13 +13,19 @@ import pytest
 from prometheus_client import generate_latest
 
 from broker import geodesy
-from broker.clock import timestamp
+from broker.clock import SystemClock, timestamp
 from broker.hub import checkpoint
 from broker.hub.picture import Picture
 from broker.hub.server import serving
+from broker.hub.views import Views
 from broker.limits import SECOND_NS
+from broker.members import MembersInForce
+from certs.keyring import Keyring
 from certs.signature import leaf_hash, verify_seal
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, measures_pb2
+from vedette.v1.exchange_pb2_grpc import ExchangeStub
+
+import grpc.aio  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -107,9 +113,10 @@ def test_a_picture_goes_on_from_its_checkpoint_as_if_nothing_had_been(
     whole, before = Picture("JPN"), Picture("JPN")
     fold(whole, records)
     fold(before, records[:cut])
+    before.resume = b"a token of the hub's"
     checkpoint.save(tmp_path, before)
     after = checkpoint.load(tmp_path, "JPN")
-    assert (after.cursor, drawn(after)) == (before.cursor, drawn(before))
+    assert (after.cursor, after.resume, drawn(after)) == (before.cursor, before.resume, drawn(before))
     fold(after, records[cut:])
     assert drawn(after) == drawn(whole)
     assert [one.label for one in after.pending.values()] == [one.label for one in whole.pending.values()]
@@ -275,3 +282,18 @@ async def test_the_fusion_process_ends_with_its_hub(
         await picture_ready(hub)
         assert len(views_processes()) == 1
     assert views_processes() == []
+
+
+async def test_a_disk_that_takes_no_checkpoint_does_not_end_the_pictures(
+    world: Authority, speaker: Speakers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = MembersInForce.start(world.directory / "members.json", world.digest(), SystemClock())
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        views = Views(ExchangeStub(channel), Keyring.load(world.home("HUB")), members, tmp_path / "views")
+        picture = views.pictures["JPN"] = Picture("JPN")
+        fold(picture, log_of_two(speaker, 2))
+        views._save()
+        assert "no checkpoint of JPN" in caplog.text
+        (tmp_path / "views").mkdir()
+        views._save()
+    assert picture.saved == picture.cursor > 0

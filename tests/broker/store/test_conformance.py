@@ -63,6 +63,13 @@ class WritesStateFirst(MemoryStore):
         return await super().append(batch)
 
 
+class KeepsEmptyValues(MemoryStore):
+    async def append(self, batch: Sequence[NewRecord], *, state: Mapping[str, bytes] | None = None) -> list[Written]:
+        written = await super().append(batch, state=state)
+        self._kept.state.update(state or {})
+        return written
+
+
 class HasAGapAtTheSeam(MemoryStore):
     async def follow(self, stream: str, *, after: int, lane: int | None = None) -> AsyncIterator[Record]:
         while True:
@@ -133,6 +140,7 @@ class DropsWhatIsUnderWay(MemoryStore):
         TakesConflictsForDuplicates,
         LosesStateOfDuplicates,
         WritesStateFirst,
+        KeepsEmptyValues,
         HasAGapAtTheSeam,
         RepeatsAtTheSeam,
         IgnoresLanes,

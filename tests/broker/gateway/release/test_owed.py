@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from broker.content import LEAVES, check_content, set_leaves
-from broker.gateway.release import Level, bare_cancellation, bare_status, redact, same_for
+from broker.content import LEAVES
+from broker.gateway.release import Level, redact, same_for
 from broker.gateway.release.decision import Terms, released
 from vedette.v1 import content_pb2
 
@@ -39,31 +39,3 @@ def test_a_correction_is_owed_only_where_it_can_be_seen(pair: tuple[content_pb2.
 def test_a_finer_view_of_the_same_is_something_new(pair: tuple[content_pb2.Content, content_pb2.Content]) -> None:
     old, new = pair
     assert not same_for(view(old, Level.CELL_10KM), view(new, Level.CELL_1KM))
-
-
-def test_a_correction_of_nothing_that_is_shown_goes_as_a_bare_cancellation(
-    pair: tuple[content_pb2.Content, content_pb2.Content],
-) -> None:
-    _, new = pair
-    bare = bare_cancellation(new)
-    check_content(bare, incoming=True)
-    assert list(set_leaves(bare)) == []
-    assert {reference.relation for reference in bare.header.references} == {content_pb2.RELATION_CANCELS}
-    assert pair[0].header.message_id in {reference.message_id for reference in bare.header.references}
-
-
-def test_there_is_no_bare_cancellation_of_nothing() -> None:
-    content = content_pb2.Content()
-    content.header.references.add(message_id=b"x", relation=content_pb2.RELATION_SUPERSEDES)
-    with pytest.raises(ValueError, match="nothing to cancel"):
-        bare_cancellation(content)
-
-
-def test_a_bare_status_says_the_state_and_no_reason(maker: Any) -> None:
-    content = maker(1).content("status", density=1.0)
-    content.status.state = content_pb2.EVENT_STATE_NOT_A_LAUNCH
-    bare = bare_status(content)
-    check_content(bare, incoming=True)
-    assert list(set_leaves(bare)) == ["status.state"]
-    assert (bare.status.event_id, bare.status.object_id) == (content.status.event_id, content.status.object_id)
-    assert bare.header.mode == content.header.mode
