@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from broker import limits
+from broker import known, limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
-from broker.gateway import canary, known
+from broker.gateway import canary
 from broker.gateway.deliver import Delivery
 from broker.gateway.disclose import Discloser
 from broker.gateway.downlink import Downlink

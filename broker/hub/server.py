@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker import limits
+from broker import known, limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
 from broker.hub import exercises, ticks
@@ -48,6 +48,7 @@ from broker.windows import STATE_PREFIX as WINDOWS
 from broker.windows import Windows
 from certs import tls
 from certs.keyring import Keyring
+from certs.members import MembersError
 
 import grpc.aio  # isort: skip  # after certs, which forbids TLS 1.2 before gRPC is imported
 
@@ -121,6 +122,8 @@ async def serving(
         stack.push_async_callback(store.close)
         audit = _open_audit(settings.data_dir, clock)
         stack.push_async_callback(audit.close)
+        if cause := known.against(await store.state(known.PREFIX), known.MEMBERS, members.current):
+            raise MembersError(f"{settings.members}: {cause}")
         parts = await _assemble(store, audit, members.current, clock)
         members.listeners.append(parts.door.renew)
         server = grpc.aio.server(interceptors=[FaultBarrier()], options=SERVER_OPTIONS)
@@ -166,6 +169,7 @@ async def _tasks(hub: Hub, settings: HubSettings, members: MembersInForce) -> As
             group.create_task(_let_time_pass(parts.committer)),
             group.create_task(_show_gauges(hub, settings)),
             group.create_task(members.watch()),
+            group.create_task(known.keep_known(parts.store, lambda: {known.MEMBERS: members.current})),
             group.create_task(keep_forgetting(parts.store, parts.clock)),
         ]
         if settings.pictures:

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from broker import limits
+from broker import known, limits
 from broker.audit import AuditTrail
 from broker.client import Client
 from broker.clock import ManualClock, timestamp
-from broker.gateway import known, server
+from broker.gateway import server
 from broker.gateway.intake import Intake
 from broker.gateway.ledger import OUTBOX
 from broker.gateway.load import load_nation

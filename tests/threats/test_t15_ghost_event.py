@@ -111,15 +111,6 @@ def test_a_contradiction_is_named_with_who_is_in_it(field: str, lie: dict[str, A
     }
 
 
-@pytest.mark.xfail(strict=True, reason="broker.fusion does not fill Contribution.influence_m yet")
-def test_how_far_each_moves_the_impact_is_published() -> None:
-    (event,) = picture(HONEST, moved(seen_by("USA", 3), 500.0))
-    assert event.impacts
-    influence_m = {one.origin: one.influence_m for one in event.contributions if one.HasField("influence_m")}
-    assert set(influence_m) == {"KOR", "JPN", "USA"}
-    assert influence_m["USA"] == max(influence_m.values())
-
-
 def test_nobody_takes_back_what_another_said() -> None:
     (alone,) = picture(HONEST)
     usa = Sky.nation("USA")

@@ -111,7 +111,6 @@ async def test_an_old_document_is_not_taken_up_by_a_gateway_that_starts_again(wo
             pass
 
 
-@pytest.mark.xfail(strict=True, reason="the hub does not remember yet which document was in force before it went down")
 async def test_nor_by_a_hub_that_starts_again(world: World) -> None:
     world.authority.revise(without_the_usa)
     async with honest_hub(world) as hub:

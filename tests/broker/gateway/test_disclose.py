@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.clock import nanoseconds, timestamp
+from broker.envelope import identity_of
+from broker.gateway.ledger import OUTBOX
+from broker.gateway.recover import Recovered
 from broker.limits import SECOND_NS
+from broker.store import NewRecord
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     Make = Callable[..., content_pb2.Content]
 
 NOW_NS = 1_780_000_000 * SECOND_NS
+NOT_A_LAUNCH = content_pb2.EVENT_STATE_NOT_A_LAUNCH
 CANCELS, CORRECTS = content_pb2.RELATION_CANCELS, content_pb2.RELATION_CORRECTS
 
 # JPN sees tracks ten seconds late and statuses at once; the USA sees both at once, unless a caveat denies it.
@@ -117,10 +122,11 @@ async def test_what_is_not_delayed_goes_at_once_whatever_the_pace_of_the_exercis
     for number in range(20):
         content = track(f"t{number}")
         content.header.exercise.exercise_id = f"ex-{number}"
+        content.header.exercise.wall_zero.seconds -= 300 * 24 * 3600  # so long that a float's 53 bits do not do
         content.header.exercise.rate = 45.0 + number / 7
         kor.clock.advance(1_000_000_007)
         await kor.report(content, reports.label())
-    assert len(await kor.outbox("USA")) == 20, "held for a nanosecond is held"
+        assert len(await kor.outbox("USA")) == number + 1, "held for a nanosecond is held"
 
 
 async def test_a_held_message_survives_a_restart(kor: Origin, track: Make, reports: ModuleType) -> None:
@@ -253,6 +259,7 @@ async def test_cancelling_a_held_message_drops_both(
 ) -> None:
     await kor.report(track("a"), reports.label())
     await kor.report(cancel("x", "a"), reports.label())
+    assert len(kor.pipeline.held) == 0
     await kor.wait(10)
     assert await kor.outbox("JPN") == []
     first, second = await kor.outbox("USA")
@@ -325,6 +332,147 @@ async def test_not_a_launch_takes_back_all_of_the_event_from_everyone_who_got_an
     assert await kor.outbox("KOR") == [], "who never got anything of it hears nothing"
 
 
+@pytest.mark.parametrize("relation", [CANCELS, CORRECTS])
+async def test_an_event_lives_again_when_the_status_that_took_it_back_is_itself_taken_back(
+    relation: content_pb2.Relation.ValueType,
+    kor: Origin,
+    track: Make,
+    cancel: Make,
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    await kor.report(track("withheld"), reports.label())
+    if relation == CANCELS:
+        undone = cancel("x", "s")
+    else:
+        undone = reports.status(b"x", b"e-1", content_pb2.EVENT_STATE_DETECTED, base=base)
+        undone.header.references.add(message_id=b"s", relation=CORRECTS)
+    await kor.report(undone, reports.label())
+    await kor.restart()
+    await kor.report(track("b"), reports.label())
+    _, status, taken_back, live = await kor.outbox("USA")
+    assert relations(taken_back) == [(relation, status.header.message_id)]
+    assert live.content.WhichOneof("body") == "track"
+
+
+async def test_a_status_that_was_cancelled_before_it_came_takes_nothing_back(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType, base: content_pb2.Exercise
+) -> None:
+    await kor.report(cancel("x", "s"), reports.label())
+    await kor.report(track("a"), reports.label())
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    await kor.report(track("b"), reports.label())
+    assert [item.content.WhichOneof("body") for item in await kor.outbox("USA")] == ["track", "track"]
+
+
+async def test_not_a_launch_said_anew_replaces_itself_so_that_one_correction_takes_it_back(
+    kor: Origin, track: Make, reports: ModuleType, base: content_pb2.Exercise
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(reports.status(b"s1", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    again = reports.status(b"s2", b"e-1", NOT_A_LAUNCH, base=base)
+    again.header.references.add(message_id=b"s1", relation=CORRECTS)
+    await kor.report(again, reports.label())
+    _, first, second = await kor.outbox("USA")
+    assert relations(second) == [(CORRECTS, first.header.message_id)]
+
+
+async def test_not_a_launch_that_would_have_to_wait_goes_bare_at_once(
+    origin: Callable[..., Origin],
+    policy_of: Callable[[str], Policy],
+    track: Make,
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+) -> None:
+    coarse = RULES.replace("give: {status: exact}", "give: {status: exact, when_observed: 10km}")
+    kor = await origin(policy_of(coarse)).start()
+    await kor.report(track("a"), reports.label())
+    taken_back = reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base)
+    taken_back.header.observed_at.CopyFrom(timestamp(NOW_NS))
+    taken_back.status.reason = content_pb2.STATUS_REASON_OPERATOR_ERROR
+    await kor.report(taken_back, reports.label())
+    sent = (await kor.outbox("USA"))[-1]
+    assert (sent.content.status.state, sent.content.status.reason) == (NOT_A_LAUNCH, 0)
+    assert not sent.content.header.HasField("observed_at")
+    assert nanoseconds(sent.header.released_at) == NOW_NS
+
+
+async def test_what_only_takes_back_says_of_its_report_no_more_than_the_recipient_knew(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType, base: content_pb2.Exercise
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b"), reports.label())
+    secret = reports.label(caveats=("KOR-ONLY",))
+    secret.classification = envelope_pb2.CLASSIFICATION_TOP_SECRET
+    await kor.report(track("c", corrects="a"), secret)
+    await kor.report(cancel("x", "b"), secret)
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), secret)
+    expected = envelope_pb2.SecurityLabel(
+        policy="KOR", classification=envelope_pb2.CLASSIFICATION_SECRET, releasable_to=["USA"]
+    )
+    assert [item.header.label for item in (await kor.outbox("USA"))[2:]] == [expected] * 3
+
+
+# -- after a bare cancel, and after a lost outbox ----------------------------------------------------------------------
+
+
+async def test_a_bare_cancel_names_the_oldest_version_that_the_recipient_holds(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), reports.label())
+    await kor.report(track("c", lat_deg=42.0, corrects="b"), reports.label(caveats=("KOR-ONLY",)))
+    first, _, bare = await kor.outbox("USA")
+    assert relations(bare) == [(CANCELS, first.header.message_id)]
+
+
+async def test_a_bare_cancel_is_neither_corrected_nor_cancelled_and_what_comes_after_it_is_new(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    secret = reports.label(caveats=("KOR-ONLY",))
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("b", lat_deg=41.0, corrects="a"), secret)
+    await kor.report(track("c", lat_deg=42.0, corrects="b"), secret)
+    await kor.report(track("d", lat_deg=43.0, corrects="c"), reports.label())
+    await kor.report(cancel("x", "a"), reports.label())
+    first, bare, new, last = await kor.outbox("USA")
+    assert relations(bare) == [(CANCELS, first.header.message_id)]
+    assert relations(new) == [], "what it would correct is gone there"
+    assert relations(last) == [(CANCELS, new.header.message_id)]
+
+
+async def test_what_was_read_back_after_a_lost_outbox_can_be_corrected_cancelled_and_taken_back(
+    kor: Origin,
+    origin: Callable[..., Origin],
+    track: Make,
+    cancel: Make,
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+) -> None:
+    for name in "abc":
+        await kor.report(track(name), reports.label())
+    lost = await kor.outbox("USA")
+    again = await origin(kor.policy).start()
+    await again.store.append(
+        [NewRecord(OUTBOX, identity_of(item.header), bytes(32), item.data, lane=item.header.lane) for item in lost]
+    )
+    events = {("USA", item.content.track.event_id): item.header.label for item in lost}
+    again.pipeline.learn(Recovered([], events))
+    await again.report(track("c"), reports.label())
+    await again.report(track("d", lat_deg=41.0, corrects="a"), reports.label())
+    await again.report(cancel("x", "b"), reports.label())
+    await again.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    corrected, cancelled, status = (await again.outbox("USA"))[3:]
+    assert relations(corrected) == [(CORRECTS, lost[0].header.message_id)]
+    assert relations(cancelled) == [(CANCELS, lost[1].header.message_id)]
+    assert status.content.status.event_id == lost[0].content.track.event_id
+    assert [item.header.sequence for item in (corrected, cancelled, status)] == [1, 2, 3], (
+        "what was sealed is not again"
+    )
+
+
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +489,52 @@ async def test_an_object_is_shown_no_more_often_than_policy_says(
     shown = [nanoseconds(item.content.track.state.valid_at) for item in await kor.outbox("JPN")]
     assert [(at_ns - NOW_NS) // SECOND_NS for at_ns in shown] == [0, 12, 24]
     assert len(await kor.outbox("USA")) == 11
+
+
+@pytest.mark.parametrize("body", ["launch", "impact"])
+async def test_a_launch_and_an_impact_are_shown_no_more_often_either(
+    body: str,
+    origin: Callable[..., Origin],
+    policy_of: Callable[[str], Policy],
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+) -> None:
+    rule = f"""
+- id: R
+  effect: release
+  to: [JPN]
+  when: 'body == "{body}"'
+  give: {{when_observed: exact, confidence: exact}}
+  minimum_interval_s: 10
+  reason: r
+"""
+    kor = await origin(policy_of(rule)).start()
+    for second in range(0, 31, 3):
+        content = reports.report(f"m{second}".encode(), base=base, at_ns=NOW_NS + second * SECOND_NS)
+        getattr(content, body).event_id = b"e-1"
+        getattr(content, body).confidence = 0.5
+        await kor.report(content, reports.label())
+    shown = [nanoseconds(item.content.header.observed_at) for item in await kor.outbox("JPN")]
+    assert [(at_ns - NOW_NS) // SECOND_NS for at_ns in shown] == [0, 12, 24]
+
+
+async def test_what_an_operator_holds_for_the_same_is_named_as_the_own_picture_knows_it(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    own = """
+- {id: SELF, effect: release, to: [self], when: 'true', give: {track_time: exact, track_place: exact}, reason: r}
+- {id: NOT-SELF, effect: deny, to: [self], when: '"X" in label.caveats', reason: r}
+"""
+    kor.pipeline.policy.current = policy_of(own)
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("sixteen-bytes-id"), reports.label(caveats=("X",)))
+    said = track("b")
+    for target in (b"a", b"f" * 16, b"no such", b"sixteen-bytes-id"):
+        said.header.references.add(message_id=target, relation=content_pb2.RELATION_SAME_EVENT_AS)
+    await kor.report(said, reports.label())
+    first, last = await kor.outbox("KOR")
+    same = content_pb2.RELATION_SAME_EVENT_AS
+    assert relations(last) == [(same, first.header.message_id), (same, b"f" * 16)]
 
 
 async def test_references_and_lineage_name_only_what_the_recipient_holds(

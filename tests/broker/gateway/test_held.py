@@ -95,7 +95,10 @@ def test_of_one_event_all_is_dropped_for_one_recipient_and_nothing_else(decision
     held.hold(b"x" * 32, "JPN", decision, due_ns=DUE_NS, event_key=b"another")
     held.drop_event(EVENT, "JPN")
     held.keep()
-    assert {(record.intake_key, record.recipient) for record in held.call_due(DUE_NS, most=9)} == {(KEY, "USA"), (b"x" * 32, "JPN")}
+    assert {(record.intake_key, record.recipient) for record in held.call_due(DUE_NS, most=9)} == {
+        (KEY, "USA"),
+        (b"x" * 32, "JPN"),
+    }
 
 
 def test_what_was_called_comes_up_again_unless_it_was_dropped(decision: Decision) -> None:

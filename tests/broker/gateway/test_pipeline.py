@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
 
+from broker import limits
+from broker.clock import timestamp
+from broker.envelope import identity
 from broker.gateway import pipeline as pipeline_module
 from broker.gateway.canary import canary
-from broker.gateway.ids import Ids
+from broker.gateway.ids import Ids, Kind
 from broker.gateway.ledger import INTAKE, OUTBOX
 from broker.refusal import Reason, Refused
 from broker.store import Full, NewRecord, NotDurable, StoreError, Unavailable
@@ -22,9 +26,12 @@ if TYPE_CHECKING:
 
     from broker.gateway.release import Policy
     from broker.store import Written
+    from certs.keyring import Signer
     from tests.broker.gateway.conftest import Origin
 
     Make = Callable[..., content_pb2.Content]
+
+NOW_NS = 1_780_000_000 * limits.SECOND_NS  # as the clock stands
 
 RULES = """
 - id: ALL
@@ -67,6 +74,8 @@ async def kor(origin: Callable[..., Origin], policy_of: Callable[[str], Policy],
 @pytest.fixture(scope="session")
 def track(reports: ModuleType) -> Callable[[str], content_pb2.Content]:
     base = reports.exercise("test-1")
+    base.wall_zero.CopyFrom(timestamp(NOW_NS))  # so that no instant is rounded on its way through exercise time
+    base.exercise_zero.CopyFrom(base.wall_zero)
 
     def make(name: str) -> content_pb2.Content:
         made: content_pb2.Content = reports.track(name.encode(), b"e-1", base=base)
@@ -161,7 +170,8 @@ async def test_a_batch_that_was_stored_after_all_is_sealed_once(
     await kor.restart()
     assert not await kor.report(content, reports.label())
     await kor.report(track("b"), reports.label())
-    assert await numbers(kor) == [1, 2]
+    first, second = await kor.outbox("JPN")
+    assert second.header.epoch > first.header.epoch, "a process numbers in an epoch of its own"
 
 
 async def test_a_copy_in_the_same_batch_is_answered_when_the_first_is_durable(
@@ -254,3 +264,80 @@ async def test_who_we_do_not_exchange_with_any_more_gets_nothing_of_what_was_hel
     kor.recipients = ("KOR", "USA")
     await kor.wait(10)
     assert await numbers(kor) == []
+
+
+async def test_a_restored_outbox_seals_what_is_new_under_numbers_that_were_never_used(
+    kor: Origin, track: Make, reports: ModuleType, store: FailingStore, origin: Callable[..., Origin]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    backup = deepcopy(store._kept)
+    await kor.report(track("b"), reports.label())
+    used = {(item.header.epoch, item.header.sequence) for item in await kor.outbox("JPN")}
+    restored = await origin(kor.policy, kept=backup).start()
+    await restored.report(track("c"), reports.label())
+    newest = (await restored.outbox("JPN"))[-1]
+    assert (newest.header.epoch, newest.header.sequence) not in used
+
+
+async def test_one_report_that_cannot_be_sealed_is_answered_and_ends_nothing(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    def signer_of(mode: int) -> Signer:
+        if any(name in kor.pipeline.ledger._pending_sealed for name in poisoned):
+            raise ValueError("a fault of ours")
+        return signer(mode)
+
+    signer, kor.pipeline.signer_of = kor.pipeline.signer_of, signer_of
+    bad = kor.taken(track("bad"), reports.label())
+    ids = kor.pipeline.ledger.ids
+    poisoned = [identity("KOR", "JPN", bad.scope.mode, ids.of(Kind.MESSAGE, bad.scope, recipient="JPN", local=b"bad"))]
+    first = await kor.pipeline.offer(kor.taken(track("a"), reports.label()))
+    middle = await kor.pipeline.offer(bad)
+    last = await kor.pipeline.offer(kor.taken(track("b"), reports.label()))
+    await kor.pipeline.step()
+    assert (first.result(), last.result()) == (True, True)
+    with pytest.raises(Refused) as refused:
+        middle.result()
+    assert refused.value.reason == Reason.REASON_INTERNAL
+    assert await numbers(kor) == [1, 2]
+
+
+async def test_a_held_message_that_cannot_be_sealed_is_withheld_for_good_and_holds_up_nobody(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    def signer_of(mode: int) -> Signer:
+        if kor.pipeline.ledger._pending_sealed:
+            raise ValueError("a fault of ours")
+        return signer(mode)
+
+    await kor.report(track("a"), reports.label(caveats=("LATER",)))
+    signer, kor.pipeline.signer_of = kor.pipeline.signer_of, signer_of
+    await kor.wait(10)
+    kor.pipeline.signer_of = signer
+    assert (await numbers(kor), len(kor.pipeline.held), kor.pipeline.held.next_due_ns()) == ([], 0, None)
+    await kor.restart()
+    assert len(kor.pipeline.held) == 0
+    await kor.report(track("b"), reports.label())
+    assert await numbers(kor) == [1]
+
+
+async def test_a_held_message_whose_decision_cannot_be_read_is_withheld(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label(caveats=("LATER",)))
+    for record in kor.pipeline.held._kept.values():
+        record.decision = "{"
+    await kor.wait(10)
+    assert (await numbers(kor), len(kor.pipeline.held)) == ([], 0)
+
+
+async def test_what_there_is_no_room_to_hold_is_denied_and_counted(
+    kor: Origin, track: Make, reports: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HELD_MAX", 1)
+    for name in "ab":
+        assert await kor.report(track(name), reports.label(caveats=("LATER",)))
+    value = kor.pipeline.metrics.decisions.labels("JPN", "held-full")._value.get()
+    assert (len(kor.pipeline.held), value) == (1, 1)
+    await kor.wait(10)
+    assert await numbers(kor) == [1]

@@ -11,7 +11,7 @@ from broker import limits
 from broker.clock import ManualClock
 from broker.gateway import recover
 from broker.gateway.ledger import OUTBOX
-from broker.gateway.recover import Recovery
+from broker.gateway.recover import Recovered, Recovery
 from broker.gateway.seal import Outgoing, seal_all
 from broker.gateway.streams import Line, Number, Streams
 from broker.store.memory import open_memory
@@ -19,7 +19,7 @@ from certs.keyring import Keyring
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from broker.audit import AuditTrail
     from broker.store import Store
@@ -82,21 +82,21 @@ async def store() -> Store:
     return await open_memory()
 
 
-def begin_epochs_of(streams: Streams) -> Callable[[Iterable[tuple[Line, int]]], None]:
-    """Do at once what the pipeline does before its next batch."""
+def learn_of(streams: Streams) -> Callable[[Recovered], None]:
+    """Do at once what the pipeline does with its next batch."""
 
-    def begin(lines: Iterable[tuple[Line, int]]) -> None:
-        for line, after_epoch in lines:
-            streams.begin_epoch(line, after_epoch=after_epoch, now_ms=NOW_MS)
+    def learn(recovered: Recovered) -> None:
+        for line, number in recovered.heads:
+            streams.learn(line, number)
         streams.keep()
 
-    return begin
+    return learn
 
 
 def recovery_of(store: Store, world: Authority, audit: AuditTrail, streams: Streams | None = None) -> Recovery:
     members = world.members(now_ns=NOW_NS)
     streams = streams or Streams({}, now_ms=NOW_MS)
-    return Recovery("KOR", store, streams, ManualClock(NOW_NS), audit, lambda: members, begin_epochs_of(streams))
+    return Recovery("KOR", store, streams, ManualClock(NOW_NS), audit, lambda: members, learn_of(streams))
 
 
 async def outbox(store: Store) -> list[bytes]:
@@ -111,7 +111,7 @@ async def test_what_an_earlier_outbox_sealed_is_read_back_and_a_new_epoch_begins
     await recovery.compare([head(3)], hub.stub)
     assert await outbox(store) == hub.envelopes
     assert list(hub.asked[0].after) == [], "we hold nothing: all of it"
-    assert recovery.streams.take(LINE) == Number(NOW_MS + 1, 1)
+    assert recovery.streams.take(LINE) == Number(NOW_MS, 1)
     assert await recovery.settle() == b"", "the hub was there: the ids are those of before"
 
 
@@ -121,7 +121,7 @@ async def test_reading_back_again_changes_nothing(store: Store, world: Authority
     await recovery.compare([head(3)], hub.stub)
     await recovery.compare([head(3)], hub.stub)
     assert len(await outbox(store)) == 3
-    assert len(hub.asked) == 1, "after the new epoch the hub is not ahead any more"
+    assert len(hub.asked) == 1, "what was read back is held"
 
 
 async def test_a_hub_that_holds_what_we_hold_is_not_asked(store: Store, world: Authority, audit: AuditTrail) -> None:
@@ -131,21 +131,34 @@ async def test_a_hub_that_holds_what_we_hold_is_not_asked(store: Store, world: A
     streams.keep()
     hub = Hub([])
     recovery = recovery_of(store, world, audit, streams)
-    await recovery.compare([head(2, epoch=NOW_MS), head(9, epoch=NOW_MS - 5)], hub.stub)
+    await recovery.compare([head(2, epoch=NOW_MS)], hub.stub)
     assert (hub.asked, streams.take(LINE)) == ([], Number(NOW_MS, 4))
 
 
-async def test_an_outbox_from_a_backup_asks_for_what_came_after_it(
+async def test_an_outbox_from_a_backup_asks_for_what_came_after_it_whatever_it_sealed_since(
     store: Store, world: Authority, audit: AuditTrail
 ) -> None:
-    streams = Streams({}, now_ms=NOW_MS - 1000)
-    streams.take(LINE)
+    before = Streams({}, now_ms=NOW_MS - 1000)
+    before.take(LINE)
+    streams = Streams(before.pending_state(), now_ms=NOW_MS)
+    first = streams.take(LINE)
     streams.keep()
     hub = Hub(sealed_before(world, 3))
-    await recovery_of(store, world, audit, streams).compare([head(3)], hub.stub)
-    (after,) = hub.asked[0].after
-    assert (after.recipient, after.epoch, after.sequence) == ("JPN", NOW_MS - 1000, 1)
-    assert streams.take(LINE).epoch == NOW_MS
+    await recovery_of(store, world, audit, streams).compare([head(3), head(9, epoch=NOW_MS - 5)], hub.stub)
+    assert [(after.epoch, after.sequence) for after in hub.asked[0].after] == [(NOW_MS - 1000, 1), (NOW_MS - 5, 0)]
+    assert (first, streams.take(LINE)) == (Number(NOW_MS, 1), Number(NOW_MS, 2)), "an epoch that nobody else has"
+
+
+async def test_reading_back_tells_who_was_told_of_which_event(
+    store: Store, world: Authority, audit: AuditTrail
+) -> None:
+    found: list[Recovered] = []
+    recovery = recovery_of(store, world, audit)
+    recovery.learn = found.append
+    await recovery.compare([head(3)], Hub(sealed_before(world, 3)).stub)
+    (recovered,) = found
+    assert recovered.heads == [(LINE, Number(NOW_MS - 1000, 3))]
+    assert [(key, label.policy) for key, label in recovered.events.items()] == [(("JPN", b"e" * 16), "KOR")]
 
 
 async def test_a_hub_cannot_make_us_believe_what_we_never_sealed(

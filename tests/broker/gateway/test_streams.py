@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,9 @@ def test_what_was_taken_and_not_kept_is_given_again() -> None:
     assert streams.take(LINE).sequence == 2
 
 
-@given(st.lists(st.tuples(st.sampled_from([LINE, OTHER]), st.sampled_from(["stored", "killed", "undone"])), max_size=30))
+@given(
+    st.lists(st.tuples(st.sampled_from([LINE, OTHER]), st.sampled_from(["stored", "killed", "undone"])), max_size=30)
+)
 def test_every_process_numbers_in_an_epoch_of_its_own_without_a_gap(steps: list[tuple[Line, str]]) -> None:
     state: dict[str, bytes] = {}
     durable: dict[Line, list[Number]] = {LINE: [], OTHER: []}
@@ -44,7 +48,7 @@ def test_every_process_numbers_in_an_epoch_of_its_own_without_a_gap(steps: list[
             streams = Streams(state, now_ms=NOW_MS)  # within the same millisecond
     for numbers in durable.values():
         assert numbers == sorted(set(numbers))
-        for before, after in zip(numbers, numbers[1:], strict=False):
+        for before, after in pairwise(numbers):
             if before.epoch == after.epoch:
                 assert after.sequence == before.sequence + 1
             else:

@@ -1,14 +1,17 @@
-"""Which documents were in force here: an older one that is put back is not taken up when the gateway starts again.
+"""Which documents were in force here: an older one that is put back is not taken up when the process starts again.
 
-While it runs, a gateway goes from one version of its policy and of the members document to the next and never back.
+While it runs, a process goes from one version of its policy and of the members document to the next and never back.
 Whoever can write those files could wait until it starts again, though: the older one bears good signatures, and the
-pinned digest is that of the first. So the newest version of each is kept in the store, beside the outbox.
+pinned digest is that of the first. So the newest version of each is kept in the store, beside what was acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
+
+from broker.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +57,7 @@ async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document
             for name, document in documents().items()
         }
         if state != written:
-            await store.append([], state=state)
-            written = state
+            with contextlib.suppress(StoreError):  # a full disk: again in a moment
+                await store.append([], state=state)
+                written = state
         await asyncio.sleep(LOOK_S)
