@@ -97,6 +97,8 @@ class Floor:
         )
         delivered_ns = nanoseconds(warning.stamps.delivered_at)
         if header.origin == HUB:
+            for merged in content.fused.merged_event_ids:
+                self.pictures.pop(merged, None)  # it was found to be this same event
             self.pictures[content.fused.event_id].append(Picture(delivered_ns, content.fused))
             return
         self._check(content)

@@ -106,7 +106,8 @@ class Story:
         await asyncio.sleep(1.5)  # an alarm may wait a second for the state at the head of the log
         false_events = self.false_events(floor)
         self.sirens_after_return = sum(change.event_id in false_events for change in floor.alarms[alarms_before:])
-        self.say(f"{outage.nation} has everything after {self.behind_s:.1f} s, and no siren for what was cancelled")
+        sirens = "no siren" if self.sirens_after_return == 0 else "A SIREN"
+        self.say(f"{outage.nation} has everything after {self.behind_s:.1f} s, and {sirens} for what was cancelled")
 
     async def _false_alarm(self) -> None:
         others = [nation for nation in self.nations if nation not in (LIAR, self.cut_off)]

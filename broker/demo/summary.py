@@ -17,7 +17,7 @@ from broker.limits import SECOND_NS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from broker.demo.floor import Floor
+    from broker.demo.floor import Floor, Picture
     from broker.demo.story import Story
     from vedette.v1 import content_pb2
 
@@ -192,10 +192,10 @@ def _recipient(story: Story, floor: Floor) -> dict[str, Any]:
 
     tracked = [picture.at_ns for pictures in floor.pictures.values() for picture in pictures if picture.event.tracks]
     errors = sorted(_errors_m(story, floor))
+    revisions = sorted((picture for pictures in floor.pictures.values() for picture in pictures), key=_shown_at)
     areas = [
         {"at_s": since_launch_s(picture.at_ns), "km2": round(km2, 1)}
-        for pictures in floor.pictures.values()
-        for picture in pictures
+        for picture in revisions
         for km2 in _areas_km2(picture.event)
     ]
     step = max(1, len(areas) // ELLIPSE_SAMPLES)
@@ -211,6 +211,10 @@ def _recipient(story: Story, floor: Floor) -> dict[str, Any]:
         "alarms": len(floor.alarms),
         "caught_up": dict(floor.caught_up),
     }
+
+
+def _shown_at(picture: Picture) -> int:
+    return picture.at_ns
 
 
 def _areas_km2(event: content_pb2.FusedEvent) -> Iterator[float]:
