@@ -96,8 +96,10 @@ class Client:
         try:
             yield reporter
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            # A TaskGroup before Python 3.13 can swallow a cancellation that meets a failing child: ask until it is done.
+            while not running.done():
+                running.cancel()
+                await asyncio.wait({running}, timeout=limits.RECONNECT_FIRST_S)
 
     async def watch(
         self, *, resume_after: bytes = b"", live_only: bool = False, patience_s: float = float("inf")
