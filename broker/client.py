@@ -96,7 +96,7 @@ class Client:
         try:
             yield reporter
         finally:
-            # A TaskGroup before Python 3.13 can swallow a cancellation that meets a failing child: ask until it is done.
+            # Before Python 3.13 a TaskGroup can swallow a cancellation that meets a failing child: ask again.
             while not running.done():
                 running.cancel()
                 await asyncio.wait({running}, timeout=limits.RECONNECT_FIRST_S)
