@@ -1,1 +1,1 @@
-"""Version 1 of the protocol: generated messages and services. The words are in the .proto files and protos/README.md."""
+"""Version 1 of the protocol, generated. The words are in the .proto files and in protos/README.md."""
