@@ -29,7 +29,9 @@ def test_each_leg_has_the_number_of_its_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "values"), [(mode_label, Mode), (precedence_label, Precedence), (lane_label, Lane)], ids=str
+    ("label", "values"),
+    [(mode_label, Mode), (precedence_label, Precedence), (lane_label, Lane)],
+    ids=["mode", "precedence", "lane"],  # ids of objects would differ between the workers
 )
 def test_labels_come_from_closed_sets(label: object, values: object) -> None:
     assert callable(label)
