@@ -4,6 +4,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The tools that our tools call (protoc's plugins, buf) are those of the environment, whatever else the machine has.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processors are what we promise to be content with.
 WORKERS ?= 2
 

@@ -7,6 +7,7 @@ never the other way round (protobuf.dev/support/cross-version-runtime-guarantee)
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from importlib import resources
@@ -44,6 +45,8 @@ def main() -> int:
 def _compile(scratch: Path) -> dict[str, str] | None:
     sources = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / PACKAGE).glob("*.proto"))
     include = resources.files("grpc_tools") / "_proto"
+    # The compiler's plugins are installed beside this interpreter, which need not be on the path.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     status = protoc.main(
         [
             "protoc",
