@@ -111,13 +111,21 @@ class Client:
         position, pause_s, away_s = resume_after, limits.RECONNECT_FIRST_S, 0.0
         while True:
             request = national_pb2.WatchRequest(resume_after=position, live_only=live_only and not position)
+            call = self._stub.Watch(request)
             try:
-                async for response in self._stub.Watch(request):
+                async with asyncio.timeout(limits.CALL_DEADLINE_S):  # the gateway speaks at once
+                    response = await call.read()
+                while isinstance(response, national_pb2.WatchResponse):
                     position = response.position
                     pause_s, away_s = limits.RECONNECT_FIRST_S, 0.0
                     yield response
+                    response = await call.read()
+            except TimeoutError:
+                away_s += limits.CALL_DEADLINE_S
             except grpc.aio.AioRpcError as error:
                 _raise_if_final(error)
+            finally:
+                call.cancel()
             if away_s >= patience_s:
                 raise Unreachable(f"no gateway for {away_s:.1f} s")
             await asyncio.sleep(pause_s)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from broker.client import Reporter
     from vedette.v1.national_pb2 import Warning as WarningMessage
 
-WAIT_S = 30.0  # this machine may be busy
+WAIT_S = 50.0  # this machine may be busy
 HUB = "HUB"
 
 
