@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processors are what we promise to be content with.
 WORKERS ?= 2
 
-.PHONY: help demo test test-all bench lint generate lock clean
+.PHONY: help compiled demo test test-all bench lint generate lock clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,11 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-demo: $(READY) ## three nations, one hub, a launch over Japan: the whole way of a message, live
+# Python may be told not to keep what it compiles; then every process that starts would compile all of it again.
+compiled: $(READY)
+	@$(BIN)/python -m compileall -q broker certs nations protos/vedette
+
+demo: compiled ## three nations, one hub, a launch over Japan: the whole way of a message, live
 	@$(BIN)/vedette demo $(DEMO)
 
 lint: $(READY) ## formatting, lint, types, import contracts, generated code, protocol
@@ -32,13 +36,13 @@ lint: $(READY) ## formatting, lint, types, import contracts, generated code, pro
 	@$(BIN)/lint-imports
 	@$(BIN)/python protos/generate.py --check
 
-test: lint ## everything that must hold after every commit (under ten minutes on two cores)
+test: compiled lint ## everything that must hold after every commit (under ten minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST)
 
-test-all: lint ## the same and the slow suites
+test-all: compiled lint ## the same and the slow suites
 	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-bench: $(READY) ## latency beside a bare relay in the same run; writes out/bench.json
+bench: compiled ## latency beside a bare relay in the same run; writes out/bench.json
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 generate: $(READY) ## write the Python side of protos/

@@ -63,13 +63,16 @@ def test_nobody_else_claims_our_import_names() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("file", "claim"), [("top_level.txt", "{}\n"), ("RECORD", "a.py,,\n{}/plugin.py,sha256=x,1\n")]
+)
 def test_another_distribution_that_claims_one_of_our_names_is_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, file: str, claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     information = tmp_path / "squatter-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: squatter\nVersion: 1.0\n")
-    (information / "top_level.txt").write_text(f"{name}\n")
+    (information / file).write_text(claim.format(name))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LoadError, match=f"squatter also installs '{name}'"):
         check_names()

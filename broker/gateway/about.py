@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.clock import exercise_ns, nanoseconds
-from broker.gateway.ids import intake_key
+from broker.gateway.ids import lasting_key
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ def target_of(references: Iterable[content_pb2.Reference], relation: int) -> byt
 
 def object_key_of(taken: Taken) -> bytes | None:
     """Return the key of what the values in the message belong to; None for a body without such values."""
-    if taken.body == "status" or not taken.body:
+    body_name = taken.body
+    if body_name == "status" or not body_name:
         return None
-    body = getattr(taken.content, taken.body)
+    body = getattr(taken.content, body_name)
     for name in ("object_id", "event_id", "notice_id"):
         if local := getattr(body, name, b""):
-            return intake_key(taken.scope, f"{taken.body}/{name}:".encode() + local)
+            return lasting_key(taken.scope, f"{body_name}/{name}".encode(), local)
     return None
 
 
@@ -56,7 +57,7 @@ def takes_back_event(content: content_pb2.Content) -> bool:
 def event_key_of(content: content_pb2.Content, scope: Scope) -> bytes | None:
     """Return the key under which this gateway keeps the message's event; None for a body without one."""
     event_id = event_id_of(content)
-    return intake_key(scope, b"event:" + event_id) if event_id else None
+    return lasting_key(scope, b"event", event_id) if event_id else None
 
 
 def event_id_of(content: content_pb2.Content) -> bytes:

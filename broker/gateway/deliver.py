@@ -23,7 +23,7 @@ from broker.clock import exercise_ns, nanoseconds, timestamp
 from broker.gateway.alarm import AlarmBook, impact_is_past
 from broker.gateway.downlink import INBOX
 from broker.refusal import Reason, Refused
-from broker.stages import Leg, mode_label, precedence_label
+from broker.stages import Leg, labels_of
 from broker.store import StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, national_pb2
 
@@ -254,9 +254,7 @@ class _Watch:
         return warning
 
     def _note_latency(self, header: envelope_pb2.RoutingHeader, received_ns: int, now_ns: int) -> None:
-        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
-        leg = self._delivery.metrics.leg.labels(Leg.DELIVER.value, *labels)
-        leg.observe(max(0, now_ns - received_ns) / limits.SECOND_NS)
+        self._delivery.metrics.took(Leg.DELIVER, labels_of(header), now_ns - received_ns)
 
     def _impact_is_past(self, warning: national_pb2.Warning) -> bool:
         offset = self._delivery.link.hub_offset()

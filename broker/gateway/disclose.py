@@ -82,6 +82,7 @@ class Discloser:
     held: Held
     may_pass_on: Callable[[str, str], bool]  # whether the one may pass on to the other what belongs to a third member
     takes_anothers: Callable[[str], bool]  # whether we may pass on to this recipient what belongs to a third member
+    _newest: tuple[Taken, int, content_pb2.Content] | None = None  # what `_stamped` made last
 
     @property
     def _versions(self) -> Versions:
@@ -277,13 +278,7 @@ class Discloser:
     # -- what a recipient sees ------------------------------------------------------------
     async def _view(self, taken: Taken, recipient: str, decision: Decision, now_ns: int) -> content_pb2.Content:
         """Return the redacted content with the recipient's own ids and the references that it can follow."""
-        original = content_pb2.Content()
-        original.CopyFrom(taken.content)
-        stamps = original.header.stamps
-        stamps.received_at.CopyFrom(timestamp(taken.received_ns))
-        stamps.decided_at.CopyFrom(timestamp(now_ns))
-        stamps.sealed_at.CopyFrom(timestamp(now_ns))  # in the same batch
-        content = redact(original, decision, released_ns=self._instant_ns(taken, decision))
+        content = redact(self._stamped(taken, now_ns), decision, released_ns=self._instant_ns(taken, decision))
         content.header.message_id = self._id(taken, recipient, Kind.MESSAGE, taken.content.header.message_id)
         body = getattr(content, taken.body)
         for name, kind in (("event_id", Kind.EVENT), ("object_id", Kind.OBJECT), ("notice_id", Kind.NOTICE)):
@@ -295,6 +290,19 @@ class Discloser:
             await self._refer(taken, recipient, content, reference)
         await self._descend(taken, recipient, content)
         return content
+
+    def _stamped(self, taken: Taken, now_ns: int) -> content_pb2.Content:
+        """Return the message with our stamps: the same for all its recipients, and so made once."""
+        if self._newest is not None and self._newest[0] is taken and self._newest[1] == now_ns:
+            return self._newest[2]
+        original = content_pb2.Content()
+        original.CopyFrom(taken.content)
+        stamps = original.header.stamps
+        stamps.received_at.CopyFrom(timestamp(taken.received_ns))
+        stamps.decided_at.CopyFrom(timestamp(now_ns))
+        stamps.sealed_at.CopyFrom(stamps.decided_at)  # in the same batch
+        self._newest = (taken, now_ns, original)
+        return original
 
     async def _refer(
         self, taken: Taken, recipient: str, content: content_pb2.Content, reference: content_pb2.Reference

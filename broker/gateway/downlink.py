@@ -25,7 +25,7 @@ from broker.gateway.link import Leaving, in_time
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
 from broker.rpc import first_of, refusal_of
-from broker.stages import Leg, mode_label, precedence_label
+from broker.stages import Leg, labels_of
 from broker.store import NewRecord, Outcome, StoreError
 from broker.windows import STATE_PREFIX, Windows
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from broker.audit import AuditTrail
     from broker.clock import Clock
     from broker.gateway.link import LinkState
-    from broker.stages import Metrics
+    from broker.stages import Labels, Metrics
     from broker.store import Store
     from broker.windows import WindowPlan
     from certs.members import Members
@@ -212,24 +212,23 @@ class Downlink:
     ) -> None:
         header = received.header
         received_ns, unsealed_ns, durable_ns = times_ns
-        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
-        self.metrics.messages.labels("8-unseal", *labels).inc()
+        labels = labels_of(header)
+        self.metrics.passed("8-unseal", labels)
         if received.content.WhichOneof("body") == "canary":
             self.metrics.canary.labels(header.origin, labels[3]).set(received_ns / limits.SECOND_NS)
         if catching_up:
             return  # an absence is no latency
-        self.metrics.leg.labels(Leg.UNSEAL.value, *labels).observe((unsealed_ns - received_ns) / limits.SECOND_NS)
-        self.metrics.leg.labels(Leg.INBOX.value, *labels).observe((durable_ns - unsealed_ns) / limits.SECOND_NS)
+        self.metrics.took(Leg.UNSEAL, labels, unsealed_ns - received_ns)
+        self.metrics.took(Leg.INBOX, labels, durable_ns - unsealed_ns)
         offset = self.link.hub_offset()
         if offset is None:
             self.metrics.unusable.labels("offset-unknown").inc()
             return
-        down_ns = received_ns + offset.offset_ns - nanoseconds(stamps.sent_at)
-        self._observe(self.metrics.leg.labels(Leg.DOWNLINK.value, *labels), down_ns)
+        self.metrics.took(Leg.DOWNLINK, labels, received_ns + offset.offset_ns - nanoseconds(stamps.sent_at))
         self._end_to_end(received, stamps, durable_ns + offset.offset_ns, labels)
 
     def _end_to_end(
-        self, received: Received, stamps: exchange_pb2.HubStamps, durable_hub_ns: int, labels: tuple[str, ...]
+        self, received: Received, stamps: exchange_pb2.HubStamps, durable_hub_ns: int, labels: Labels
     ) -> None:
         """Observe released -> durable here, both brought to the hub's clock."""
         if has_coarse_time(received):

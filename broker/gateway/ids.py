@@ -52,22 +52,28 @@ class Ids:
         return self._make(kind, scope, recipient, local)
 
     def _make(self, kind: Kind, scope: Scope, recipient: str, local: bytes) -> bytes:
-        parts = length_prefixed(
-            b"vedette/v1/id",
-            kind.value,
-            scope.mode.to_bytes(4, "big"),
-            scope.exercise_id.encode(),
-            recipient.encode(),
-            scope.system.encode(),
-            local,
-            scope.session.encode(),
-            self.salt,
-        )
+        before, after = _around(kind, scope, recipient)
+        parts = before + length_prefixed(local) + after + length_prefixed(self.salt)
         return hmac.digest(self.secret, parts, hashlib.sha256)[: limits.ID_BYTES]
 
 
+SCOPES_REMEMBERED: Final = 4096  # sessions times recipients that speak at the same time; more only cost time
 # An event or an object is named again in every report about it; a message only once.
 _LASTING: Final = frozenset({Kind.EVENT, Kind.OBJECT})
+
+
+@lru_cache(maxsize=SCOPES_REMEMBERED)
+def _around(kind: Kind, scope: Scope, recipient: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the local id: the same for all messages of one session to one recipient."""
+    before = length_prefixed(
+        b"vedette/v1/id",
+        kind.value,
+        scope.mode.to_bytes(4, "big"),
+        scope.exercise_id.encode(),
+        recipient.encode(),
+        scope.system.encode(),
+    )
+    return before, length_prefixed(scope.session.encode())
 
 
 @lru_cache(maxsize=limits.OBJECTS_MAX * 4)
@@ -77,13 +83,21 @@ def _remembered(ids: Ids, kind: Kind, scope: Scope, recipient: str, local: bytes
 
 def intake_key(scope: Scope, local: bytes) -> bytes:
     """Return the 32-byte key under which this gateway itself keeps a system's message."""
-    return hashlib.sha256(
-        length_prefixed(
-            b"vedette/v1/intake",
-            scope.mode.to_bytes(4, "big"),
-            scope.exercise_id.encode(),
-            scope.system.encode(),
-            scope.session.encode(),
-            local,
-        )
-    ).digest()
+    return hashlib.sha256(_of_session(scope) + length_prefixed(local)).digest()
+
+
+@lru_cache(maxsize=SCOPES_REMEMBERED)
+def _of_session(scope: Scope) -> bytes:
+    return length_prefixed(
+        b"vedette/v1/intake",
+        scope.mode.to_bytes(4, "big"),
+        scope.exercise_id.encode(),
+        scope.system.encode(),
+        scope.session.encode(),
+    )
+
+
+@lru_cache(maxsize=limits.OBJECTS_MAX * 4)
+def lasting_key(scope: Scope, kind: bytes, local: bytes) -> bytes:
+    """Return the key of what is named again in every report about it: an event, an object."""
+    return intake_key(scope, kind + b":" + local)

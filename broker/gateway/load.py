@@ -7,7 +7,7 @@ Exactly one distribution may claim the code, and nobody else may claim our impor
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points, packages_distributions
+from importlib.metadata import distributions, entry_points
 from typing import Final
 
 from broker.plugin import Nation
@@ -42,8 +42,11 @@ def load_nation(code: str) -> Nation:
 
 def check_names() -> None:
     """Refuse to run beside another distribution that claims one of our import names. Raises LoadError."""
-    owners = packages_distributions()
-    for name in NAMES:
-        others = sorted({owner for owner in owners.get(name, ()) if owner.lower() != DISTRIBUTION})
-        if others:
-            raise LoadError(f"{', '.join(others)} also installs {name!r}: uninstall it, or keep Vedette apart from it")
+    for other in distributions():
+        # The list of files is searched and not parsed: a gateway that starts anew must be there within a second.
+        files = "\n" + (other.read_text("RECORD") or "")
+        named = (other.read_text("top_level.txt") or "").split()
+        for name in NAMES:
+            claims = name in named or f"\n{name}/" in files or f"\n{name}.py," in files
+            if claims and other.name.lower() != DISTRIBUTION:
+                raise LoadError(f"{other.name} also installs {name!r}: uninstall it, or keep Vedette apart from it")

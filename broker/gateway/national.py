@@ -183,8 +183,8 @@ class National(NationalServicer):
     def _note_intake(self, taken: list[Taken], duration_ns: int) -> None:
         for item in taken:
             labels = (self.us, self.us, precedence_label(item.precedence), mode_label(item.scope.mode))
-            self.metrics.leg.labels(Leg.INTAKE.value, *labels).observe(duration_ns / limits.SECOND_NS)
-            self.metrics.messages.labels("1-intake", *labels).inc()
+            self.metrics.took(Leg.INTAKE, labels, duration_ns)
+            self.metrics.passed("1-intake", labels)
 
     def _note_refused(self, refused: Refused, sender: Identity) -> None:
         reason = reason_name(refused.reason)

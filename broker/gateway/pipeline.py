@@ -359,20 +359,13 @@ class Pipeline:
                 fault=decision.fault or "",
             )
         for item in sealed:
-            header = item.outgoing.content.header
-            labels = (
-                self.us,
-                item.outgoing.recipient,
-                precedence_label(item.outgoing.precedence),
-                mode_label(header.mode),
-            )
-            self.metrics.messages.labels("3-seal", *labels).inc()
-            for leg, begin, end in (
-                (Leg.DECIDE, began_ns, decided_ns),
-                (Leg.SEAL, decided_ns, sealed_ns),
-                (Leg.OUTBOX, sealed_ns, stored_ns),
-            ):
-                self.metrics.leg.labels(leg.value, *labels).observe((end - begin) / limits.SECOND_NS)
+            outgoing = item.outgoing
+            mode, precedence = mode_label(outgoing.content.header.mode), precedence_label(outgoing.precedence)
+            labels = (self.us, outgoing.recipient, precedence, mode)
+            self.metrics.passed("3-seal", labels)
+            self.metrics.took(Leg.DECIDE, labels, decided_ns - began_ns)
+            self.metrics.took(Leg.SEAL, labels, sealed_ns - decided_ns)
+            self.metrics.took(Leg.OUTBOX, labels, stored_ns - sealed_ns)
 
 
 def scope_of(record: journal_pb2.IntakeRecord) -> Scope:

@@ -20,7 +20,7 @@ from broker.gateway.ledger import OUTBOX
 from broker.gateway.link import Leaving, in_time
 from broker.refusal import Reason, reason_name
 from broker.rpc import first_of
-from broker.stages import Leg, mode_label, precedence_label
+from broker.stages import Leg, labels_of
 from broker.store import Corrupt, StoreError
 
 import grpc.aio  # isort: skip
@@ -246,11 +246,9 @@ class Uplink:
         )
 
     def _note_latency(self, sent: _Sent) -> None:
-        header = _header(sent.record)
-        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
-        seconds = (self.clock.monotonic_ns() - sent.at_ns) / limits.SECOND_NS
-        self.metrics.leg.labels(Leg.UPLINK.value, *labels).observe(seconds)
-        self.metrics.messages.labels("4-uplink", *labels).inc()
+        labels = labels_of(_header(sent.record))
+        self.metrics.took(Leg.UPLINK, labels, self.clock.monotonic_ns() - sent.at_ns)
+        self.metrics.passed("4-uplink", labels)
 
     async def _probe(self, exchange: _Exchange) -> None:
         while True:

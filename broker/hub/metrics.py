@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from broker import limits
 from broker.limits import SECOND_NS
 from broker.refusal import reason_name
-from broker.stages import Leg, Metrics, lane_label, mode_label, precedence_label
+from broker.stages import Leg, Metrics, labels_of, lane_label, mode_label
 from certs.identity import IdentityError, read_leaf
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from broker.hub.settings import HubSettings
     from broker.hub.ticks import TickKey
     from broker.refusal import Refused
-
-Labels = tuple[str, str, str, str]  # origin, recipient, precedence, mode
+    from broker.stages import Labels
 
 _DAY_S: Final = 24 * 3600
 
@@ -45,7 +44,6 @@ class HubMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self._series: dict[tuple[Leg, Labels], Histogram] = {}  # looking one up costs as much as observing
         self._stored_at: dict[str, dict[int, int]] = {}  # the newest records of each log: when a picture's basis came
         reg = self.registry
         self.spills = Counter(
@@ -73,22 +71,22 @@ class HubMetrics(Metrics):
     def stored(self, admitted: Admitted, position: int, stored_ns: int) -> Labels:
         """Observe an envelope that has become durable at a position. Returns its labels, for `sent`."""
         header = admitted.header
-        labels = (header.origin, header.recipient, precedence_label(header.precedence), mode_label(header.mode))
-        self.messages.labels(Leg.STORE.value, *labels).inc()
-        self._observe(Leg.ADMIT, labels, admitted.admitted_ns - admitted.received_ns)
-        self._observe(Leg.STORE, labels, stored_ns - admitted.admitted_ns)
+        labels = labels_of(header)
+        self.passed(STEP_STORE, labels)
+        self.took(Leg.ADMIT, labels, admitted.admitted_ns - admitted.received_ns)
+        self.took(Leg.STORE, labels, stored_ns - admitted.admitted_ns)
         if admitted.content.HasField("fused"):
             basis = int.from_bytes(admitted.content.fused.basis.position, "big")
             began_ns = self._stored_at.get(header.recipient, {}).get(basis)
             if began_ns is not None:
-                self._observe(Leg.FUSE, labels, admitted.received_ns - began_ns)
+                self.took(Leg.FUSE, labels, admitted.received_ns - began_ns)
         self._remember(header.recipient, position, stored_ns)
         return labels
 
     def sent(self, record: Routed, sent_ns: int) -> None:
         """Observe a record that was handed to the transport while it was fresh."""
         if record.labels is not None and record.stored_ns is not None:
-            self._observe(Leg.ROUTE, record.labels, sent_ns - record.stored_ns)
+            self.took(Leg.ROUTE, record.labels, sent_ns - record.stored_ns)
 
     def ticked(self, key: TickKey, position: int, stored_ns: int) -> None:
         """Count a Tick."""
@@ -124,15 +122,6 @@ class HubMetrics(Metrics):
         stored_at[position] = stored_ns
         if len(stored_at) > limits.QUEUE_RECORDS_MAX:
             del stored_at[next(iter(stored_at))]
-
-    def _observe(self, leg: Leg, labels: Labels, duration_ns: int) -> None:
-        if duration_ns < 0:  # the wall clock was set back between two stamps
-            self.unusable.labels("negative").inc()
-        else:
-            series = self._series.get((leg, labels))
-            if series is None:
-                series = self._series[leg, labels] = self.leg.labels(leg.value, *labels)
-            series.observe(duration_ns / SECOND_NS)
 
 
 def _seconds_left(certificate: Path, now_ns: int) -> float:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 def first_acknowledgement_s(folder: Path, what: str) -> float:
-    """Return the seconds from starting the hub, or KOR's gateway, to the first durable acknowledgement by it."""
+    """Return the seconds from starting the hub, or KOR's gateway, to the first durable acknowledgement by it.
+
+    The gateway is one that was killed: what counts is how long a nation's systems are without it.
+    """
     world = make_world(folder, nations=("KOR", "USA"), systems=(OPERATOR,), pictures=False)
     if what == "hub":
         try:
@@ -38,7 +41,9 @@ def first_acknowledgement_s(folder: Path, what: str) -> float:
             return time.monotonic() - begin
         finally:
             world.close()
-    with running(world, nations=()):
+    with running(world, nations=("KOR",)):
+        asyncio.run(_report(world))
+        world.gateways["KOR"].kill()
         begin = time.monotonic()
         world.gateways["KOR"].start()
         asyncio.run(_report(world))
