@@ -16,7 +16,7 @@ from certs import tls
 from certs.keyring import Keyring
 from certs.signature import leaf_hash, seal_batch
 from tests.bench.systems import exercise_of_now, label, track
-from vedette.v1 import envelope_pb2, exchange_pb2
+from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeStub
 
 import grpc.aio  # isort: skip
@@ -42,20 +42,21 @@ def first_acknowledgement_s(folder: Path, what: str) -> float:
         finally:
             world.close()
     with running(world, nations=("KOR",)):
-        asyncio.run(_report(world))
+        exercise = exercise_of_now()
+        asyncio.run(_report(world, 0, exercise))
         world.gateways["KOR"].kill()
         begin = time.monotonic()
         world.gateways["KOR"].start()
-        asyncio.run(_report(world))
+        asyncio.run(_report(world, 1, exercise))
         return time.monotonic() - begin
 
 
-async def _report(world: World) -> None:
+async def _report(world: World, number: int, exercise: content_pb2.Exercise) -> None:
     async with (
         Client.open(world.address("KOR"), world.system("KOR", OPERATOR)) as client,
         client.reporter(deadline_s=30.0) as reporter,
     ):
-        content = track(0, time.time_ns(), exercise_of_now())
+        content = track(number, time.time_ns(), exercise)
         await reporter.report(content, precedence=envelope_pb2.PRECEDENCE_FLASH, label=label())
 
 
