@@ -90,6 +90,7 @@ TICK_IDLE_NS: Final = 7_200 * SECOND_NS  # a log with no record for so long stop
 ALARM_RECALL_RECORDS: Final = 16_384  # before a watcher's place, for the alarms that stood: over an hour at 4/s
 ALARM_CANCELLED_MAX: Final = 4_096  # messages that one watch remembers as cancelled
 CATCH_UP_WAIT_S: Final = 1.0  # an alarm waits at most this long for the state at the head of the log
+IN_HAND_WAIT_S: Final = 0.5  # and then for the disk, if a frame that may take it back is on its way into the inbox
 REPLAY_WINDOW: Final = 4_096  # envelopes that may be missing behind the newest of a stream
 STREAM_EPOCHS_MAX: Final = 64  # windows kept per (origin, recipient, mode, lane)
 DELAY_MAX_S: Final = 3_600.0  # by policy

@@ -2,8 +2,10 @@
 
 A watcher reads the inbox from its own position: first what it missed, marked CATCHING_UP, then live. It holds nobody
 up, and nobody holds it up: a stopped one keeps only its place in the store. While it catches up no alarm is told; when
-it is there, what holds then is told once, so that nobody is woken for a launch that was cancelled meanwhile. If the
-gateway itself is still catching up with the hub, a watcher waits for it a second and no longer: in doubt, alarm.
+it is there, what holds then is told once, so that nobody is woken for a launch that was cancelled meanwhile. An alarm
+waits for that a second from its own arrival and no longer: in doubt, alarm (`broker.gateway.siren`). For this the inbox
+is read ahead of the watcher, so that a slow one is not woken for what was taken back long ago either; and what the
+gateway has in its hands at that moment is brought into the inbox first, if the disk lets it in time.
 
 What is told of alarms never waits in a queue, where gaps could push it out or the next warning overtake it: it is read
 from the book at the moment at which it goes out.
@@ -20,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.clock import exercise_ns, nanoseconds, timestamp
-from broker.gateway.alarm import AlarmBook, impact_is_past
+from broker.gateway.alarm import impact_is_past
 from broker.gateway.downlink import INBOX
+from broker.gateway.siren import Siren
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, labels_of
 from broker.store import StoreError
@@ -50,6 +53,7 @@ class Delivery:
     live: asyncio.Event  # the downlink is at the head of our log
     clock: Clock
     metrics: Metrics
+    taking: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a frame is on its way into the inbox
     _watches: set[_Watch] = field(default_factory=set)
 
     async def watch(self, request: national_pb2.WatchRequest, mode: int) -> AsyncIterator[national_pb2.WatchResponse]:
@@ -97,15 +101,13 @@ class _Watch:
         self.mode = mode
         self._position = after
         self._head = head
-        self._book = AlarmBook()
-        self._told = False  # whether the alarms that hold were told
-        self._is_time = False  # to tell them
-        self._over: set[tuple[str, bytes]] = set()  # events whose end the watcher knows
+        self._siren = Siren(after)
         self._link: national_pb2.LinkStatus | None = None  # a change to tell; the newest says it all
         self._gaps: deque[national_pb2.Gap] = deque(maxlen=GAPS_MAX)
         self._wake = asyncio.Event()
         self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
         self._tasks: list[asyncio.Task[None]] = []
+        self._catching_up: list[asyncio.Task[None]] = []  # while we are behind
 
     def tell_gap(self, gap: national_pb2.Gap) -> None:
         self._gaps.append(gap)
@@ -118,42 +120,44 @@ class _Watch:
         self._tasks = [
             asyncio.create_task(self._read(), name="watch-read"),
             asyncio.create_task(self._watch_link(since_ns), name="watch-link"),
-            asyncio.create_task(self._tell_in_time(), name="watch-alarms"),
         ]
+        self._fall_behind()
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._woken()
             for task in self._tasks:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     raise error
-            while responses := self._next():
+            while responses := await self._next():
                 for response in responses:
                     yield self._stamped(response)
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._catching_up]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _next(self) -> list[national_pb2.WatchResponse]:
+    async def _woken(self) -> None:
+        """Return when there may be something to tell."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._siren.due_s()):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _next(self) -> list[national_pb2.WatchResponse]:
         """Return what goes out next, nothing if nothing waits. No flood of gaps holds up a warning."""
-        if self._is_time:
-            self._is_time, self._told = False, True
-            if responses := self._alarms():
-                return responses
+        if changes := await self._overdue():
+            return [national_pb2.WatchResponse(alarm=change) for change in changes]
         if self._link is not None:
             link, self._link = self._link, None
             return [national_pb2.WatchResponse(link=link)]
         if not self._records.empty():
             return self._responses(self._records.get_nowait())
+        if await self._is_at_head() and (changes := self._arrive()):
+            return [national_pb2.WatchResponse(alarm=change) for change in changes]
         if self._gaps:
             return [national_pb2.WatchResponse(gap=self._gaps.popleft())]
         return []
-
-    def _alarms(self) -> list[national_pb2.WatchResponse]:
-        """Return what holds now: the ends of which the watcher does not know, and every alarm that stands."""
-        ends = [change for change in self._book.lowered() if (change.origin, change.event_id) not in self._over]
-        return [national_pb2.WatchResponse(alarm=change) for change in (*ends, *self._book.raised())]
 
     async def _recall(self) -> None:
         """Learn which alarms stood at the watcher's place, so that what comes after can lower them.
@@ -166,14 +170,10 @@ class _Watch:
             records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
             for record in records:
                 if record.position <= place:
-                    self._book.fold(_content(record))
+                    self._siren.recall(_opened(record)[1])
             if not records or records[-1].position >= place:
                 break
             after = records[-1].position
-        self._over = self._lowered()
-
-    def _lowered(self) -> set[tuple[str, bytes]]:
-        return {(change.origin, change.event_id) for change in self._book.lowered()}
 
     async def _read(self) -> None:
         try:
@@ -191,41 +191,86 @@ class _Watch:
             self._link = self._link_status()
             self._wake.set()
 
-    async def _tell_in_time(self) -> None:
-        """Once at the head, or after a second of waiting for it, have the alarms told that hold."""
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limits.CATCH_UP_WAIT_S):
-                    await self._delivery.live.wait()
-                    await self._reach_head()
-            self._is_time = True
-        finally:
-            self._wake.set()
-
-    async def _reach_head(self) -> None:
-        """Return once the watcher was given everything that stands in the inbox now."""
-        store = self._delivery.store
-        head = (await store.bounds(INBOX)).last
-        while self._position < head:
-            newer = await store.read(INBOX, after=self._position, limit=1, lane=self.mode)
-            if not newer or newer[0].position > head:
-                return
-            await asyncio.sleep(0.01)
-
     def _responses(self, record: Record) -> list[national_pb2.WatchResponse]:
         entry = journal_pb2.InboxRecord.FromString(record.data)
         warning = self._warning(entry, catching_up=entry.catching_up or record.position <= self._head)
         self._position = record.position
-        if entry.catching_up and self._told:
-            # The gateway was away, we were not: again, first everything in order and then what holds.
-            self._told = False
-            self._over = self._lowered()
-            self._tasks[-1] = asyncio.create_task(self._tell_in_time(), name="watch-alarms")
-        responses = [national_pb2.WatchResponse(warning=warning)]
-        changes = self._book.fold(warning.content, impact_is_past=self._impact_is_past(warning))
-        if self._told:
-            responses += [national_pb2.WatchResponse(alarm=change) for change in changes]
-        return responses
+        if entry.catching_up and not self._siren.is_behind:  # the gateway was away, we were not
+            self._fall_behind()
+        changes = self._fold(record.position, warning.header, warning.content)
+        return [
+            national_pb2.WatchResponse(warning=warning),
+            *(national_pb2.WatchResponse(alarm=change) for change in changes),
+        ]
+
+    # -- alarms ------------------------------------------------------------------------------------------------------
+    def _fall_behind(self) -> None:
+        """Begin to catch up: first everything in order, and then what holds."""
+        self._siren.fall_behind(_now_s())
+        self._catching_up = [
+            asyncio.create_task(self._look_ahead(), name="watch-ahead"),
+            asyncio.create_task(self._wake_when_live(), name="watch-live"),
+        ]
+
+    def _arrive(self) -> list[national_pb2.AlarmChange]:
+        """Be at the head again; return what holds there."""
+        for task in self._catching_up:
+            task.cancel()
+        return self._siren.at_head()
+
+    async def _look_ahead(self) -> None:
+        """Have the siren know of what arrives when it arrives, however slow the watcher is."""
+        follow = self._delivery.store.follow(INBOX, after=self._siren.folded, lane=self.mode)
+        with contextlib.suppress(StoreError):  # `_read` comes there too, and says it
+            async for record in follow:
+                self._fold_ahead(record)
+                self._wake.set()
+                await asyncio.sleep(0)  # a long backlog holds up nobody else
+
+    async def _wake_when_live(self) -> None:
+        await self._delivery.live.wait()
+        self._wake.set()
+
+    async def _overdue(self) -> list[national_pb2.AlarmChange]:
+        """Return the alarms that have waited long enough, once everything that was received is folded."""
+        due_s = self._siren.due_s()
+        if due_s is None or due_s > _now_s():
+            return []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.IN_HAND_WAIT_S):
+                async with self._delivery.taking:  # what is in the gateway's hands is in the inbox now
+                    pass
+                await self._fold_all()
+        return self._siren.overdue(_now_s())
+
+    async def _is_at_head(self) -> bool:
+        """Return whether we were behind, and the watcher was given everything that stands in the inbox now."""
+        if not self._siren.is_behind or not self._delivery.live.is_set() or self._position < self._siren.folded:
+            return False
+        await self._fold_all()
+        return self._position >= self._siren.folded
+
+    async def _fold_all(self) -> None:
+        """Fold everything that stands in the inbox now."""
+        more = True
+        with contextlib.suppress(StoreError):  # what cannot be read is in doubt
+            while more:
+                records = await self._delivery.store.read(
+                    INBOX, after=self._siren.folded, limit=limits.READ_BATCH, lane=self.mode
+                )
+                for record in records:
+                    self._fold_ahead(record)
+                more = len(records) == limits.READ_BATCH
+
+    def _fold_ahead(self, record: Record) -> None:
+        if record.position > self._siren.folded:
+            self._fold(record.position, *_opened(record))
+
+    def _fold(
+        self, position: int, header: envelope_pb2.RoutingHeader, content: content_pb2.Content
+    ) -> list[national_pb2.AlarmChange]:
+        is_past = self._impact_is_past(header, content)
+        return self._siren.fold(position, content, impact_is_past=is_past, now_s=_now_s())
 
     def _warning(self, entry: journal_pb2.InboxRecord, *, catching_up: bool) -> national_pb2.Warning:
         now_ns = self._delivery.clock.wall_ns()
@@ -256,17 +301,17 @@ class _Watch:
     def _note_latency(self, header: envelope_pb2.RoutingHeader, received_ns: int, now_ns: int) -> None:
         self._delivery.metrics.took(Leg.DELIVER, labels_of(header), now_ns - received_ns)
 
-    def _impact_is_past(self, warning: national_pb2.Warning) -> bool:
+    def _impact_is_past(self, header: envelope_pb2.RoutingHeader, content: content_pb2.Content) -> bool:
+        now_ns = self._delivery.clock.wall_ns()
         offset = self._delivery.link.hub_offset()
-        if national_pb2.MARK_LATE not in warning.marks or offset is None:
+        if nanoseconds(header.stale_after) >= now_ns or offset is None:
             return False
         error_ns = abs(offset.offset_ns) + offset.error_ns
         if error_ns > limits.SECOND_NS:
             return False  # the clocks are not known to be right
-        now_ns = self._delivery.clock.wall_ns()
-        if warning.header.HasField("exercise"):
-            now_ns = exercise_ns(warning.header.exercise, now_ns)
-        return impact_is_past(warning.content, now_ns=now_ns, clock_error_ns=error_ns)
+        if header.HasField("exercise"):
+            now_ns = exercise_ns(header.exercise, now_ns)
+        return impact_is_past(content, now_ns=now_ns, clock_error_ns=error_ns)
 
     def _link_status(self) -> national_pb2.LinkStatus:
         link = self._delivery.link
@@ -277,9 +322,14 @@ class _Watch:
         return response
 
 
-def _content(record: Record) -> content_pb2.Content:
+def _opened(record: Record) -> tuple[envelope_pb2.RoutingHeader, content_pb2.Content]:
     entry = journal_pb2.InboxRecord.FromString(record.data)
-    return content_pb2.Content.FromString(envelope_pb2.Envelope.FromString(entry.delivery.envelope).body)
+    envelope = envelope_pb2.Envelope.FromString(entry.delivery.envelope)
+    return envelope_pb2.RoutingHeader.FromString(envelope.header), content_pb2.Content.FromString(envelope.body)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _position(token: bytes, first: int, last: int) -> int:

@@ -68,6 +68,8 @@ class Downlink:
     windows: Windows = field(default_factory=lambda: Windows({}))
     # Set while what comes down is live; cleared while we catch up after an absence.
     live: asyncio.Event = field(default_factory=asyncio.Event)
+    # Held while a frame is on its way into the inbox: what it may take back wakes nobody meanwhile.
+    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _token: bytes | None = None
 
     async def run(self) -> None:
@@ -129,6 +131,21 @@ class Downlink:
                 await self._take(conversation, response.deliveries, received_ns)
 
     async def _take(self, conversation: _Conversation, deliveries: Sequence[bytes], received_ns: int) -> None:
+        async with self.taking:
+            arrived, unsealed_ns, durable_ns = await self._keep(conversation, deliveries, received_ns)
+        await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(deliveries)))
+        for received, delivery in arrived:
+            catching_up = conversation.is_old(delivery.position)
+            self._note_latency(
+                received, delivery.stamps, (received_ns, unsealed_ns, durable_ns), catching_up=catching_up
+            )
+        if not conversation.is_behind:
+            self.live.set()
+
+    async def _keep(
+        self, conversation: _Conversation, deliveries: Sequence[bytes], received_ns: int
+    ) -> tuple[list[tuple[Received, exchange_pb2.Delivery]], int, int]:
+        """Bring a frame into the inbox; return what arrived, and when it was unsealed and durable."""
         arrived: list[tuple[Received, exchange_pb2.Delivery]] = []
         records: list[NewRecord] = []
         plan = self.windows.plan()
@@ -157,14 +174,7 @@ class Downlink:
         for new, result in zip(records, written, strict=True):
             if result.outcome is Outcome.CONFLICT:
                 self._refused(Refused(Reason.REASON_CONFLICT, f"another message under the key {new.key.hex()[:16]}"))
-        await conversation.write(exchange_pb2.FollowRequest(delivered=resume, credits=len(deliveries)))
-        for received, delivery in arrived:
-            catching_up = conversation.is_old(delivery.position)
-            self._note_latency(
-                received, delivery.stamps, (received_ns, unsealed_ns, durable_ns), catching_up=catching_up
-            )
-        if not conversation.is_behind:
-            self.live.set()
+        return arrived, unsealed_ns, durable_ns
 
     def _check(self, delivery: exchange_pb2.Delivery) -> Received | Refused | None:
         """Return what the delivery holds: None for a Tick."""

@@ -131,6 +131,7 @@ async def run(settings: GatewaySettings) -> None:
             members=lambda: base.members.current,
             report_gap=delivery.report_gap,
             live=live,
+            taking=delivery.taking,
         )
         door = Door(base.members.current, base.clock)
         base.members.listeners.append(door.renew)

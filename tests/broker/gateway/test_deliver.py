@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from broker import limits
 from broker.clock import ManualClock, timestamp
@@ -20,7 +23,7 @@ from broker.store.memory import open_memory
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, journal_pb2, national_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 NOW_NS = 1_780_000_000 * limits.SECOND_NS
 EXERCISE, TEST = content_pb2.MODE_EXERCISE, content_pb2.MODE_TEST
@@ -38,6 +41,17 @@ class Floor:
         self, name: str, *, event: bytes = b"e" * 16, mode: int = EXERCISE, state: int = 0, **options: Any
     ) -> None:
         """Append a track to the inbox, or a status, or with `cancels` a bare reference."""
+        await self.flush(self.record(name, event=event, mode=mode, state=state, **options))
+
+    async def flush(self, *records: NewRecord) -> None:
+        """Append what came in one frame."""
+        await self.delivery.store.append(records)
+
+    @staticmethod
+    def record(
+        name: str, *, event: bytes = b"e" * 16, mode: int = EXERCISE, state: int = 0, **options: Any
+    ) -> NewRecord:
+        """Return what `put` appends."""
         content = content_pb2.Content()
         content.header.message_id = name.encode().ljust(16, b".")
         content.header.origin = "KOR"
@@ -57,7 +71,7 @@ class Floor:
             catching_up=options.get("catching_up", False),
         )
         key = content.header.message_id + bytes([mode])
-        await self.delivery.store.append([NewRecord(INBOX, key, bytes(32), entry.SerializeToString(), lane=mode)])
+        return NewRecord(INBOX, key, bytes(32), entry.SerializeToString(), lane=mode)
 
     @asynccontextmanager
     async def watching(self, *, after: bytes = b"", mode: int = EXERCISE, **options: Any) -> AsyncIterator[Watching]:
@@ -75,10 +89,10 @@ class Watching:
         self._waiting: asyncio.Future[national_pb2.WatchResponse] | None = None
         self.position = b""
 
-    async def next(self) -> str:
+    async def next(self, *, wait_s: float = 5.0) -> str:
         """Return the next event in short: `a`, `RAISE e`, `LOWER e`, `link True`, `gap`; marks behind it."""
         self._waiting = self._waiting or asyncio.ensure_future(anext(self._responses))
-        response = await asyncio.wait_for(self._waiting, 5)
+        response = await asyncio.wait_for(self._waiting, wait_s)
         self._waiting = None
         self.position = response.position
         match response.WhichOneof("event"):
@@ -111,6 +125,10 @@ class Watching:
 
 @pytest.fixture
 async def floor() -> Floor:
+    return await new_floor()
+
+
+async def new_floor() -> Floor:
     clock, metrics = ManualClock(NOW_NS), Metrics()
     live = asyncio.Event()
     live.set()
@@ -303,7 +321,7 @@ async def test_no_flood_of_gaps_holds_up_a_warning(floor: Floor) -> None:
             assert f"m{round_}" in shown
 
 
-async def test_an_alarm_that_was_lowered_while_the_watch_stood_still_is_not_raised_after_that(floor: Floor) -> None:
+async def test_an_alarm_that_was_lowered_while_the_watch_stood_still_is_not_raised_again(floor: Floor) -> None:
     async with floor.watching() as watch:
         assert await watch.next() == "link False"
         await floor.put("a")
@@ -311,7 +329,7 @@ async def test_an_alarm_that_was_lowered_while_the_watch_stood_still_is_not_rais
         await _begin_anew(floor, watch)
         await floor.put("x", cancels="a")
         await asyncio.sleep(0.05)
-        assert await watch.take(3) == ["RAISE e", "x", "LOWER e"]
+        assert await watch.take(2) == ["x", "LOWER e"]
         assert await watch.nothing_more()
 
 
@@ -359,6 +377,137 @@ async def test_a_second_is_waited_for_the_hub_and_the_head_together(floor: Floor
         floor.delivery.live.set()
         await asyncio.sleep(0.4 * limits.CATCH_UP_WAIT_S)
         assert "RAISE e" in await watch.take(3)
+
+
+class VirtualTime(asyncio.SelectorEventLoop):
+    """A loop whose time passes at once when nobody has anything to do: nothing here waits for a disk or a network."""
+
+    def __init__(self) -> None:
+        super().__init__(_Jumping(self))
+        self.now_s = 1_000.0
+
+    def time(self) -> float:
+        return self.now_s
+
+
+class _Jumping(selectors.SelectSelector):
+    def __init__(self, loop: VirtualTime) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everybody waits for ever"
+        if timeout > 0:
+            self._loop.now_s += timeout
+        return super().select(0)
+
+
+def in_virtual_time(story: Callable[[Floor], Coroutine[Any, Any, None]]) -> None:
+    """Run a story from the moment at which the gateway comes back after an absence that does not end."""
+
+    async def run() -> None:
+        floor = await new_floor()
+        floor.delivery.live.clear()
+        async with asyncio.timeout(600):
+            await story(floor)
+
+    with asyncio.Runner(loop_factory=VirtualTime) as runner:
+        runner.run(run())
+
+
+async def write_down(watch: Watching, told: dict[str, float], *, pause_s: float = 0.0) -> None:
+    """Note when each event came, for ever; with a pause after each a watcher is slow."""
+    loop = asyncio.get_running_loop()
+    begun_s = loop.time()
+    while True:
+        event = await watch.next(wait_s=1_000)
+        told.setdefault(event, loop.time() - begun_s)
+        await asyncio.sleep(pause_s)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel until it helps: before Python 3.12 `wait_for` swallows a cancellation that meets its result."""
+    for task in tasks:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
+
+
+@settings(deadline=None)
+@given(
+    arrivals=st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from(["stands", "cancelled", "cancelled later"])),
+        min_size=1,
+        max_size=12,
+    ),
+    pause_ms=st.sampled_from([0, 1, 300, 2_000]),
+    backlog=st.sampled_from([0, 3 * limits.FRAME_MESSAGES_MAX]),
+)
+def test_in_an_endless_absence_each_alarm_waits_a_second_from_its_own_arrival_and_what_was_taken_back_never_sounds(
+    arrivals: list[tuple[int, str]], pause_ms: int, backlog: int
+) -> None:
+    """Time in hundredths of a second. Beside the watch one that stands still and one that is slow, behind a backlog."""
+
+    async def story(floor: Floor) -> None:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        flushes: list[tuple[int, list[NewRecord]]] = []
+        confirmed = content_pb2.EVENT_STATE_CONFIRMED
+        await floor.flush(*(floor.record(f"s{number}", state=confirmed) for number in range(backlog)))
+        for number, (at, fate) in enumerate(arrivals):
+            launch = floor.record(f"m{number}", event=bytes([65 + number]) * 16, catching_up=True)
+            cancel = floor.record(f"x{number}", cancels=f"m{number}", catching_up=True)
+            flushes.append((at, [launch, cancel] if fate == "cancelled" else [launch]))
+            if fate == "cancelled later":
+                flushes.append((at + 95, [cancel]))
+        async with floor.watching() as stopped, floor.watching() as slow, floor.watching() as watch:
+            assert await stopped.next() == "link False"
+            told: dict[str, float] = {}
+            slowly: dict[str, float] = {}
+            writing = [
+                asyncio.create_task(write_down(watch, told)),
+                asyncio.create_task(write_down(slow, slowly, pause_s=pause_ms / 1000)),
+            ]
+            for at, records in sorted(flushes, key=lambda flush: flush[0]):
+                await asyncio.sleep(max(0.0, begun_s + at / 100 - loop.time()))
+                await floor.flush(*records)
+            await asyncio.sleep(5 + pause_ms / 1000 * 4 * len(arrivals))
+            await end(*writing)
+        for number, (at, fate) in enumerate(arrivals):
+            name = f"RAISE {chr(65 + number)}"
+            if fate == "stands":
+                due_s = at / 100 + limits.CATCH_UP_WAIT_S
+                assert told[name] == pytest.approx(due_s, abs=0.001)
+                looks_s = pause_ms / 1000 * 2 * (len(arrivals) + 1)  # one event after the other
+                assert due_s - 0.001 < slowly[name] < due_s + 0.001 + looks_s
+            else:
+                assert name not in told
+                assert name not in slowly
+
+    in_virtual_time(story)
+
+
+@pytest.mark.parametrize("stuck_s", [0.3, 30.0])
+def test_what_is_on_its_way_into_the_inbox_is_waited_for_and_no_disk_keeps_an_alarm_back(stuck_s: float) -> None:
+    async def story(floor: Floor) -> None:
+        await floor.put("a", catching_up=True)
+        async with floor.watching() as watch:
+            told: dict[str, float] = {}
+            writing = asyncio.create_task(write_down(watch, told))
+            await asyncio.sleep(0.9)
+            async with floor.delivery.taking:
+                await asyncio.sleep(stuck_s)
+                await floor.put("x", cancels="a", catching_up=True)
+            await asyncio.sleep(3)
+            await end(writing)
+            assert {"a CATCHING_UP", "x CATCHING_UP", "LOWER e"} <= set(told)
+            if stuck_s < 1:
+                assert "RAISE e" not in told
+            else:
+                wait_s = limits.CATCH_UP_WAIT_S + limits.IN_HAND_WAIT_S
+                assert told["RAISE e"] == pytest.approx(wait_s, abs=0.01)
+
+    in_virtual_time(story)
 
 
 async def _begin_anew(floor: Floor, watch: Watching) -> None:
