@@ -7,8 +7,8 @@ waits for that a second from its own arrival and no longer: in doubt, alarm (`br
 is read ahead of the watcher, so that a slow one is not woken for what was taken back long ago either; and what the
 gateway has in its hands at that moment is brought into the inbox first, if the disk lets it in time.
 
-What is told of alarms never waits in a queue, where gaps could push it out or the next warning overtake it: it is read
-from the book at the moment at which it goes out.
+What is told of alarms never waits in a queue, where the next warning could overtake it: it is read from the book at the
+moment at which it goes out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from broker.store import Record, Store
 
 POSITION_BYTES: Final = 8
-GAPS_MAX: Final = 256  # that wait for one watcher; the oldest give way, and stand in the audit trail all the same
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +84,6 @@ class Delivery:
             self.metrics.watchers.set(len(self._watches))
             await watch.stop()
 
-    def report_gap(self, gap: national_pb2.Gap, mode: int) -> None:
-        """Tell every watcher of the mode of numbers that never came."""
-        for watch in self._watches:
-            if watch.mode == mode:
-                watch.tell_gap(gap)
-
 
 class _Watch:
     """One watcher: its place in the inbox, and what it was told of alarms."""
@@ -103,15 +95,10 @@ class _Watch:
         self._head = head
         self._siren = Siren(after)
         self._link: national_pb2.LinkStatus | None = None  # a change to tell; the newest says it all
-        self._gaps: deque[national_pb2.Gap] = deque(maxlen=GAPS_MAX)
         self._wake = asyncio.Event()
         self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
         self._tasks: list[asyncio.Task[None]] = []
         self._catching_up: list[asyncio.Task[None]] = []  # while we are behind
-
-    def tell_gap(self, gap: national_pb2.Gap) -> None:
-        self._gaps.append(gap)
-        self._wake.set()
 
     async def run(self) -> AsyncIterator[national_pb2.WatchResponse]:
         since_ns = self._delivery.link.since_ns
@@ -145,7 +132,7 @@ class _Watch:
         self._wake.clear()
 
     async def _next(self) -> list[national_pb2.WatchResponse]:
-        """Return what goes out next, nothing if nothing waits. No flood of gaps holds up a warning."""
+        """Return what goes out next, nothing if nothing waits."""
         if changes := await self._overdue():
             return [national_pb2.WatchResponse(alarm=change) for change in changes]
         if self._link is not None:
@@ -155,8 +142,6 @@ class _Watch:
             return self._responses(self._records.get_nowait())
         if await self._is_at_head() and (changes := self._arrive()):
             return [national_pb2.WatchResponse(alarm=change) for change in changes]
-        if self._gaps:
-            return [national_pb2.WatchResponse(gap=self._gaps.popleft())]
         return []
 
     async def _recall(self) -> None:
@@ -169,8 +154,8 @@ class _Watch:
         while True:
             records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
             for record in records:
-                if record.position <= place:
-                    self._siren.recall(_opened(record)[1])
+                if record.position <= place and (opened := _opened(record)) is not None:
+                    self._siren.recall(opened[1])
             if not records or records[-1].position >= place:
                 break
             after = records[-1].position
@@ -193,6 +178,9 @@ class _Watch:
 
     def _responses(self, record: Record) -> list[national_pb2.WatchResponse]:
         entry = journal_pb2.InboxRecord.FromString(record.data)
+        if entry.HasField("gap"):
+            self._position = record.position
+            return [national_pb2.WatchResponse(gap=entry.gap)]
         warning = self._warning(entry, catching_up=entry.catching_up or record.position <= self._head)
         self._position = record.position
         if entry.catching_up and not self._siren.is_behind:  # the gateway was away, we were not
@@ -263,8 +251,13 @@ class _Watch:
                 more = len(records) == limits.READ_BATCH
 
     def _fold_ahead(self, record: Record) -> None:
-        if record.position > self._siren.folded:
-            self._fold(record.position, *_opened(record))
+        if record.position <= self._siren.folded:
+            return
+        opened = _opened(record)
+        if opened is None:
+            self._siren.folded = record.position
+        else:
+            self._fold(record.position, *opened)
 
     def _fold(
         self, position: int, header: envelope_pb2.RoutingHeader, content: content_pb2.Content
@@ -322,8 +315,11 @@ class _Watch:
         return response
 
 
-def _opened(record: Record) -> tuple[envelope_pb2.RoutingHeader, content_pb2.Content]:
+def _opened(record: Record) -> tuple[envelope_pb2.RoutingHeader, content_pb2.Content] | None:
+    """Return the message; None where a gap stands."""
     entry = journal_pb2.InboxRecord.FromString(record.data)
+    if entry.HasField("gap"):
+        return None
     envelope = envelope_pb2.Envelope.FromString(entry.delivery.envelope)
     return envelope_pb2.RoutingHeader.FromString(envelope.header), content_pb2.Content.FromString(envelope.body)
 

@@ -2,7 +2,8 @@
 
 The inbox is one stream of everything in the nation's log, in the log's order: other nations' messages, fused pictures,
 what the nation itself sent to the hub, and Ticks: from it the nation can recompute what the hub sent. Its lane is the
-mode for what watchers are shown and 0 for the rest. Records, replay windows and the resume token are written in one
+mode for what watchers are shown and 0 for the rest. A gap in an origin's numbers stands there too, before the message
+that showed it: who was away learns of it where it was. Records, replay windows and the resume token are written in one
 transaction, and only then is DELIVERED said to the hub.
 
 What is refused here is counted and audited, and the log goes on: one bad envelope must not stop the next warning.
@@ -64,7 +65,6 @@ class Downlink:
     metrics: Metrics
     audit: AuditTrail
     members: Callable[[], Members]
-    report_gap: Callable[[national_pb2.Gap, int], None]  # and the mode
     windows: Windows = field(default_factory=lambda: Windows({}))
     # Set while what comes down is live; cleared while we catch up after an absence.
     live: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,10 +162,10 @@ class Downlink:
                 self._refused(received)
                 continue
             catching_up = conversation.is_old(delivery.position)
-            records.append(_record(delivery, received, received_ns, catching_up=catching_up))
             if received is not None:
                 arrived.append((received, delivery))
-                self._note_number(received, plan)
+                records += self._note_number(received, plan, received_ns)
+            records.append(_record(delivery, received, received_ns, catching_up=catching_up))
         unsealed_ns = self.clock.wall_ns()
         written = await self.store.append(records, state=plan.state() | {RESUME: resume})
         self.windows.keep(plan)
@@ -193,18 +193,16 @@ class Downlink:
         except DecodeError:
             return Refused(Reason.REASON_MALFORMED, "not an envelope")
 
-    def _note_number(self, received: Received, plan: WindowPlan) -> None:
+    def _note_number(self, received: Received, plan: WindowPlan, received_ns: int) -> list[NewRecord]:
+        """Mark the number as taken; return the gap before it, if there is one, as the watches are to be told of it."""
         header = received.header
         first, last = plan.highest(header) + 1, header.sequence - 1
         plan.take(header)
-        if first <= last:
-            self.metrics.gaps.labels(header.origin).inc(last - first + 1)
-            self.audit.note("gap", origin=header.origin, lane=header.lane, epoch=header.epoch, first=first, last=last)
-            if not received.is_ours:
-                gap = national_pb2.Gap(
-                    origin=header.origin, lane=header.lane, epoch=header.epoch, first_missing=first, last_missing=last
-                )
-                self.report_gap(gap, header.mode)
+        if first > last:
+            return []
+        self.metrics.gaps.labels(header.origin).inc(last - first + 1)
+        self.audit.note("gap", origin=header.origin, lane=header.lane, epoch=header.epoch, first=first, last=last)
+        return [] if received.is_ours else [_gap_record(header, first, last, received_ns)]
 
     def _refused(self, refused: Refused) -> None:
         reason = reason_name(refused.reason)
@@ -331,6 +329,15 @@ def has_coarse_time(received: Received) -> bool:
     if content.WhichOneof("body") == "track":
         cells.append(content.track.state.cell)
     return any(cell.HasField("time") for cell in cells)
+
+
+def _gap_record(header: envelope_pb2.RoutingHeader, first: int, last: int, received_ns: int) -> NewRecord:
+    gap = national_pb2.Gap(
+        origin=header.origin, lane=header.lane, epoch=header.epoch, first_missing=first, last_missing=last
+    )
+    entry = journal_pb2.InboxRecord(gap=gap, received_at=timestamp(received_ns)).SerializeToString()
+    key = length_prefixed(b"gap", bytes([header.mode]), gap.SerializeToString(deterministic=True))
+    return NewRecord(INBOX, key, bytes(32), entry, lane=header.mode)
 
 
 def _record(

@@ -129,7 +129,6 @@ async def run(settings: GatewaySettings) -> None:
             metrics=base.metrics,
             audit=base.audit,
             members=lambda: base.members.current,
-            report_gap=delivery.report_gap,
             live=live,
             taking=delivery.taking,
         )

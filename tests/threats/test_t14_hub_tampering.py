@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -91,13 +90,16 @@ async def test_what_the_hub_dropped_shows_as_a_gap(jpn: Captive) -> None:
     kor = jpn.speaker("KOR")
     first, _, _, last = (kor.envelope("JPN", header=fresh) for _ in range(4))
     async with jpn.gateway.watching() as floor:
-        watching = asyncio.create_task(watched(floor, message_id(last)))
-        await jpn.gateway.has_watchers()  # gaps are told live
         await jpn.hub.hand(first)
-        await jpn.hub.hand(last)
-        told = await watching
-    (gap,) = [response.gap for response in told if response.HasField("gap")]
-    assert (gap.origin, gap.first_missing, gap.last_missing) == ("KOR", 2, 3)
+        position = (await watched(floor, message_id(first)))[-1].position
+    await jpn.hub.hand(last)
+    await jpn.gateway.audits("gap", origin="KOR")  # nobody watches now
+    async with jpn.gateway.watching() as floor:
+        for told in (await watched(floor, message_id(last)), await watched(floor, message_id(last), after=position)):
+            (gap,) = [response.gap for response in told if response.HasField("gap")]
+            assert (gap.origin, gap.first_missing, gap.last_missing) == ("KOR", 2, 3)
+            kinds = [response.WhichOneof("event") for response in told]
+            assert kinds.index("gap") == len(kinds) - kinds[::-1].index("warning") - 2, "before what showed it"
     await jpn.gateway.audits("gap", origin="KOR")
     assert await jpn.gateway.metric('vedette_gap_messages_total{origin="KOR"}') == 2.0
 

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from vedette.v1 import content_pb2 as _content_pb2
 from vedette.v1 import envelope_pb2 as _envelope_pb2
 from vedette.v1 import exchange_pb2 as _exchange_pb2
+from vedette.v1 import national_pb2 as _national_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -104,29 +105,35 @@ Global___HeldRecord: _TypeAlias = HeldRecord  # noqa: Y015
 
 @_typing.final
 class InboxRecord(_message.Message):
-    """One record of this nation's log at the hub, as it came down."""
+    """One record of this nation's log at the hub, as it came down, or before it a gap that it showed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     CATCHING_UP_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
     catching_up: _builtins.bool
     """it happened while we were away"""
     @_builtins.property
     def delivery(self) -> _exchange_pb2.Delivery: ...
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def gap(self) -> _national_pb2.Gap:
+        """instead of a delivery"""
+
     def __init__(
         self,
         *,
         delivery: _exchange_pb2.Delivery | None = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
         catching_up: _builtins.bool = ...,
+        gap: _national_pb2.Gap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "received_at", b"received_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "gap", b"gap", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catching_up", b"catching_up", "delivery", b"delivery", "received_at", b"received_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catching_up", b"catching_up", "delivery", b"delivery", "gap", b"gap", "received_at", b"received_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,7 +41,6 @@ async def coming_down(running: Running, inbox: Store, folder: Path) -> AsyncIter
             metrics=metrics,
             audit=audit,
             members=lambda: running.hub.parts.door.members,
-            report_gap=lambda *_: None,
         )
         task = asyncio.create_task(keep_trying("down", downlink.run))
         try:
