@@ -10,7 +10,8 @@
 
 It reconnects by itself. A report is sent again until the gateway has answered it: the gateway knows it by its id, so
 that it counts once. A watch goes on after the last event that it gave; keep the position where you keep what you did
-with the event. `Refused` says why the gateway will not have something; `Unreachable` that it was not there in time.
+with the event. `Refused` says why the gateway will not have something; `Unreachable` that it was not there in time, and
+what the connection failed of.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker import limits
-from broker.refusal import Reason, Refused
+from broker.refusal import Reason, Refused, reason_name
 from broker.rpc import CHANNEL_OPTIONS, first_of, refusal_of
 from certs import tls
 from vedette.v1 import national_pb2
@@ -108,7 +109,7 @@ class Client:
 
         Raises Refused, and Unreachable when the gateway is away for longer than `patience_s`.
         """
-        position, pause_s, away_s = resume_after, limits.RECONNECT_FIRST_S, 0.0
+        position, pause_s, away_s, why = resume_after, limits.RECONNECT_FIRST_S, 0.0, ""
         while True:
             request = national_pb2.WatchRequest(resume_after=position, live_only=live_only and not position)
             call = self._stub.Watch(request)
@@ -117,17 +118,19 @@ class Client:
                     response = await call.read()
                 while isinstance(response, national_pb2.WatchResponse):
                     position = response.position
-                    pause_s, away_s = limits.RECONNECT_FIRST_S, 0.0
+                    pause_s, away_s, why = limits.RECONNECT_FIRST_S, 0.0, ""
                     yield response
                     response = await call.read()
             except TimeoutError:
                 away_s += limits.CALL_DEADLINE_S
+                why = why or "it takes the connection and says nothing"
             except grpc.aio.AioRpcError as error:
                 _raise_if_final(error)
+                why = _why(error, why)
             finally:
                 call.cancel()
             if away_s >= patience_s:
-                raise Unreachable(f"no gateway for {away_s:.1f} s")
+                raise Unreachable(f"no gateway for {away_s:.1f} s: {why or 'it ends every watch'}")
             await asyncio.sleep(pause_s)
             away_s += pause_s
             pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
@@ -147,7 +150,7 @@ class Client:
             response = await self._stub.Acknowledge(request, timeout=deadline_s)
         except grpc.aio.AioRpcError as error:
             _raise_if_final(error)
-            raise Unreachable("the gateway did not answer") from error
+            raise Unreachable(f"the gateway did not answer: {_why(error)}") from error
         if response.outcome == national_pb2.REPORT_OUTCOME_REFUSED:
             raise Refused(response.refusal.reason, response.refusal.detail)
 
@@ -171,6 +174,7 @@ class Reporter:
         self._waiting: deque[_Waiting] = deque()
         self._written = 0  # how many of those were written to the stream
         self._more = asyncio.Event()
+        self._why = ""  # what the stream failed of since the last answer
 
     async def report(
         self,
@@ -203,7 +207,8 @@ class Reporter:
             async with asyncio.timeout(self._deadline_s):
                 response = await waiting.answer
         except TimeoutError as error:
-            raise Unreachable(f"no answer within {self._deadline_s} s") from error
+            why = self._why or "it takes the connection and says nothing"
+            raise Unreachable(f"no answer within {self._deadline_s} s: {why}") from error
         if response.outcome == national_pb2.REPORT_OUTCOME_REFUSED:
             raise Refused(response.refusal.reason, response.refusal.detail)
         return Receipt(
@@ -225,8 +230,10 @@ class Reporter:
                     group.create_task(self._read(call))
             except* Refused as refused:
                 self._fail(first_of(refused))
-            except* (grpc.aio.AioRpcError, _Ended):
-                pass  # what was not answered is sent again
+            except* grpc.aio.AioRpcError as ended:  # what was not answered is sent again
+                self._why = _why(first_of(ended), self._why)
+            except* _Ended as ended:
+                self._why = str(first_of(ended)) or self._why
             finally:
                 call.cancel()
             await asyncio.sleep(pause_s)
@@ -260,8 +267,11 @@ class Reporter:
             except grpc.aio.AioRpcError as error:
                 _raise_if_final(error)
                 raise
-            if not isinstance(response, national_pb2.ReportResponse) or response.refusal.reason in LASTING:
-                raise _Ended  # by the gateway; or it cannot take anything now
+            if not isinstance(response, national_pb2.ReportResponse):
+                raise _Ended("it ends the stream")
+            if response.refusal.reason in LASTING:
+                raise _Ended(f"it cannot take anything now: {reason_name(response.refusal.reason)}")
+            self._why = ""
             waiting = self._waiting.popleft()
             self._written -= 1
             if not waiting.answer.done():
@@ -284,6 +294,27 @@ def _raise_if_final(error: grpc.aio.AioRpcError) -> None:
     refusal = refusal_of(error)
     if refusal is not None and refusal.reason not in LASTING:
         raise Refused(refusal.reason, refusal.detail) from error
+
+
+def _why(error: BaseException, before: str = "") -> str:
+    """Return what gRPC says of a failed call, and what to do next: addresses and faults of TLS, never content.
+
+    A name may stand for several addresses, of which gRPC tells the last: that nobody listens at one of them does not
+    hide what is wrong with another.
+    """
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return before
+    text = "".join(letter for letter in error.details() or "" if letter.isprintable())[: limits.DETAIL_CHARS_MAX * 2]
+    refusal = refusal_of(error)
+    if refusal is not None:
+        return f"it refuses for now: {reason_name(refusal.reason)}"
+    if "refused" in text:
+        return before or f"{text}; start the gateway, or correct the address"
+    if "handshake" in text or "SSL" in text:
+        return f"{text}; TLS failed: is it our own gateway, under the root given, and are both certificates valid?"
+    if "DNS" in text or "resol" in text:
+        return f"{text}; correct the gateway's name"
+    return f"{error.code().name} {text}".rstrip() + "; is it our own nation's gateway, and does its log say more?"
 
 
 def _nearest_root(base: Path) -> Path:

@@ -51,7 +51,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     except Refused as refused:
         fail(str(refused), Exit.DENIED)
     except Unreachable as error:
-        fail(f"{error}; is the gateway running, the address right, and it our own nation's?", Exit.UNREACHABLE)
+        fail(str(error), Exit.UNREACHABLE)
 
 
 def certificates(cert: Path, roots: Path | None) -> Any:  # noqa: ANN401 - imported late

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +38,7 @@ class Gateway(NationalServicer):
         self.fails: list[str] = []  # what becomes of the next reports: "drop" | a reason's name
         self.resumed: list[int] = []
         self.events_a_stream = 3
+        self.is_silent = False
 
     def at(self, door: Door) -> Gateway:
         self.door = door
@@ -47,6 +50,8 @@ class Gateway(NationalServicer):
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - gRPC's interface
     ) -> AsyncIterator[national_pb2.ReportResponse]:
         async for request in request_iterator:
+            if self.is_silent:
+                continue
             fault = self.fails.pop(0) if self.fails else ""
             if fault == "drop":
                 return
@@ -75,6 +80,8 @@ class Gateway(NationalServicer):
     ) -> AsyncIterator[national_pb2.WatchResponse]:
         if request.resume_after == b"strange":
             raise Refused(Reason.REASON_BAD_POSITION, "why")
+        if self.is_silent:
+            await asyncio.sleep(WAIT_S)
         after = int(request.resume_after or b"0")
         self.resumed.append(after)
         for number in range(after + 1, after + 1 + self.events_a_stream):
@@ -216,6 +223,37 @@ async def test_an_acknowledgement_is_taken_refused_or_not_answered(
     async with Client.open(f"localhost:{free_port()}", certificates) as client:
         with pytest.raises(Unreachable):
             await client.acknowledge(bytes(16), origin="JPN", level=seen, deadline_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("nobody listens", "Connection refused; start the gateway"),
+        ("another root", "TLS failed"),
+        ("it says nothing", "says nothing"),
+    ],
+)
+async def test_who_is_unreachable_says_what_the_connection_failed_of_and_what_to_do(
+    fault: str, told: str, serve: Serve, gateway: Gateway, kor_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CALL_DEADLINE_S", 0.5)
+    gateway.is_silent = fault == "it says nothing"
+    async with serve(gateway.at) as served, AsyncExitStack() as stack:
+        address = f"localhost:{free_port()}" if fault == "nobody listens" else served.address
+        tried = []
+        for mine in (served.watch(), served.system()):
+            if fault == "another root":
+                mine = replace(mine, roots=(kor_world.home("KOR") / "hub-root.pem").read_bytes())  # noqa: PLW2901
+            tried.append(await stack.enter_async_context(Client.open(address, mine)))
+        watcher, system = tried
+        with pytest.raises(Unreachable, match=told):
+            await anext(watcher.watch(patience_s=1.0))
+        async with system.reporter(deadline_s=1.0) as reporter:
+            with pytest.raises(Unreachable, match=told):
+                await reporter.report(content("a"), precedence=FLASH, label=LABEL)
+        if fault != "it says nothing":
+            with pytest.raises(Unreachable, match=told):
+                await watcher.acknowledge(bytes(16), origin="JPN", level=content_pb2.ACK_LEVEL_CONFIRMED)
 
 
 def test_certificates_find_the_nations_root_above_them_or_say_what_is_missing(kor_world: Any, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ class Floor:
     """A watch floor that writes down all it is shown."""
 
     exercise_id: str = ""  # whose warnings count; empty: all
+    writing: asyncio.Task[None] | None = None  # it never ends by itself
     responses: list[national_pb2.WatchResponse] = field(default_factory=list)
 
     @property
@@ -122,6 +123,8 @@ class Floor:
         """Return once it holds."""
         deadline = asyncio.get_running_loop().time() + wait_s
         while not holds():
+            if self.writing is not None and self.writing.done():
+                self.writing.result()  # what ended the watch says more than that nothing came
             assert asyncio.get_running_loop().time() < deadline, f"in vain after {len(self.responses)} events"
             await asyncio.sleep(0.02)
 
@@ -163,12 +166,12 @@ def watching() -> Watching:
                 floor.responses.append(response)
 
         async with Client.open(world.address(nation), world.watch(nation, mode)) as client:
-            writing = asyncio.create_task(write_down(client))
+            floor.writing = asyncio.create_task(write_down(client))
             try:
                 yield floor
             finally:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                floor.writing.cancel()
+                await asyncio.gather(floor.writing, return_exceptions=True)
 
     return open_floor
 
