@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from broker import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from broker.clock import Clock
@@ -73,8 +73,11 @@ class Broken:
 class AuditTrail:
     """One trail, open for writing by this process alone."""
 
-    def __init__(self, path: Path, clock: Clock, rotate_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, rotate_bytes: int | None = None, on_lost: Callable[[], None] | None = None
+    ) -> None:
         """See `open`."""
+        self._on_lost = on_lost
         self._path = path
         self._clock = clock
         self._rotate_bytes = rotate_bytes
@@ -98,9 +101,20 @@ class AuditTrail:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path, clock: Clock, *, rotate_bytes: int | None = None) -> AuditTrail:
-        """Continue the trail at a path, or begin one. Raises OSError; BlockingIOError when another process has it."""
-        return cls(path, clock, rotate_bytes)
+    def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        *,
+        rotate_bytes: int | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AuditTrail:
+        """Continue the trail at a path, or begin one. Raises OSError; BlockingIOError when another process has it.
+
+        `on_lost` is told of every entry that found no room, at once: the trail itself can say so only when its disk
+        takes something again.
+        """
+        return cls(path, clock, rotate_bytes, on_lost)
 
     def note(self, event: str, **fields: JsonValue) -> None:
         """Put an entry into the trail, soon. Takes about a microsecond. What is in `fields` must not change later."""
@@ -109,6 +123,8 @@ class AuditTrail:
         elif self._queue.qsize() >= limits.AUDIT_QUEUE_MAX:
             with self._lost_lock:
                 self._lost += 1
+            if self._on_lost is not None:
+                self._on_lost()
         else:
             self._queue.put(_Entry(self._clock.wall_ns(), event, fields))
 

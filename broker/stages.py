@@ -30,6 +30,7 @@ Labels: TypeAlias = tuple[str, str, str, str]  # origin, recipient, precedence, 
 
 # Around the marks that people ask about: 20 ms at the 99th percentile, half a second for the whole way.
 BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+LEG_BUCKETS_S: Final = (*BUCKETS_S, 60.0, 600.0)  # a policy delay is a leg too, and may last up to an hour
 
 
 class Leg(Enum):
@@ -62,7 +63,9 @@ class Metrics:
         self._steps: dict[tuple[str, Labels], Counter] = {}
         reg = self.registry
         pair = ["origin", "recipient", "precedence", "mode"]
-        self.leg = Histogram("vedette_leg_seconds", "Time of one leg.", ["leg", *pair], registry=reg, buckets=BUCKETS_S)
+        self.leg = Histogram(
+            "vedette_leg_seconds", "Time of one leg.", ["leg", *pair], registry=reg, buckets=LEG_BUCKETS_S
+        )
         self.end_to_end = Histogram(
             "vedette_end_to_end_seconds",
             "Released by the origin -> durable in the recipient's inbox, clocks corrected.",

@@ -71,6 +71,7 @@ class Disclosed:
     decision: Decision
     outgoing: Outgoing | None = None
     due_ns: int = 0
+    held_ns: int | None = None  # how long it waited for its delay; None: it did not
 
 
 @dataclass(slots=True)

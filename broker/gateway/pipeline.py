@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker import limits
@@ -310,7 +310,8 @@ class Pipeline:
         if intake is None or record.recipient not in self.recipients():
             return []
         taken = taken_again(intake, record.intake_key)
-        return [(taken, found) for found in await self._disclose(taken, now_ns, record)]
+        held_ns = now_ns - taken.received_ns
+        return [(taken, replace(found, held_ns=held_ns)) for found in await self._disclose(taken, now_ns, record)]
 
     # -- afterwards -----------------------------------------------------------------------------------------------
     def _keep(self) -> None:
@@ -344,6 +345,8 @@ class Pipeline:
         for taken, found in disclosed:
             decision = found.decision
             self.metrics.decisions.labels(found.recipient, found.outcome).inc()
+            if found.held_ns is not None and found.outgoing is not None:
+                self._note_hold(found.outgoing, found.held_ns)
             if decision.fault:
                 self.metrics.decision_faults.labels(found.recipient).inc()
             self.audit.note(
@@ -366,6 +369,12 @@ class Pipeline:
             self.metrics.took(Leg.DECIDE, labels, decided_ns - began_ns)
             self.metrics.took(Leg.SEAL, labels, sealed_ns - decided_ns)
             self.metrics.took(Leg.OUTBOX, labels, stored_ns - sealed_ns)
+
+    def _note_hold(self, outgoing: Outgoing, held_ns: int) -> None:
+        """Note a policy delay, in wall time: a leg of its own. Never below zero, for it was due after it came."""
+        precedence, mode = precedence_label(outgoing.precedence), mode_label(outgoing.content.header.mode)
+        leg = self.metrics.leg.labels(Leg.HOLD.value, self.us, outgoing.recipient, precedence, mode)
+        leg.observe(held_ns / limits.SECOND_NS)
 
 
 def scope_of(record: journal_pb2.IntakeRecord) -> Scope:

@@ -180,7 +180,7 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
     keyring.check(members.current, settings.nation, clock.wall_ns())
     store = await open_sqlite(settings.data_dir / "gateway.sqlite")
     stack.push_async_callback(store.close)
-    audit = AuditTrail.open(settings.data_dir / "audit.jsonl", clock)
+    audit = AuditTrail.open(settings.data_dir / "audit.jsonl", clock, on_lost=metrics.audit_dropped.inc)
     stack.push_async_callback(audit.close)
     if settings.metrics_listen:
         host, _, port = settings.metrics_listen.rpartition(":")

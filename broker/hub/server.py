@@ -120,11 +120,12 @@ async def serving(
     async with AsyncExitStack() as stack:
         store = store or await open_sqlite(settings.data_dir / STORE_NAME)
         stack.push_async_callback(store.close)
-        audit = _open_audit(settings.data_dir, clock)
+        metrics = HubMetrics()
+        audit = _open_audit(settings.data_dir, clock, metrics)
         stack.push_async_callback(audit.close)
         if cause := known.against(await store.state(known.PREFIX), known.MEMBERS, members.current):
             raise MembersError(f"{settings.members}: {cause}")
-        parts = await _assemble(store, audit, members.current, clock)
+        parts = await _assemble(store, audit, members.current, clock, metrics)
         members.listeners.append(parts.door.renew)
         server = grpc.aio.server(interceptors=[FaultBarrier()], options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((Exchange(parts).handler(),))
@@ -192,7 +193,7 @@ def _make(data_dir: Path) -> None:
         raise CannotStart(f"{data_dir}: cannot be made: {error.strerror}") from error
 
 
-async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Clock) -> Parts:
+async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Clock, metrics: HubMetrics) -> Parts:
     recorded_exercises = Exercises(await store.state(exercises.STATE_PREFIX))
     recorded = Recorded(
         windows=Windows(await store.state(WINDOWS)),
@@ -204,7 +205,7 @@ async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Cl
             monotonic_ns=clock.monotonic_ns(),
         ),
     )
-    metrics, router = HubMetrics(), Router(store)
+    router = Router(store)
     return Parts(
         door=Door(members, clock),
         store=store,
@@ -219,9 +220,9 @@ async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Cl
     )
 
 
-def _open_audit(data_dir: Path, clock: Clock) -> AuditTrail:
+def _open_audit(data_dir: Path, clock: Clock, metrics: HubMetrics) -> AuditTrail:
     try:
-        return AuditTrail.open(data_dir / AUDIT_NAME, clock)
+        return AuditTrail.open(data_dir / AUDIT_NAME, clock, on_lost=metrics.audit_dropped.inc)
     except OSError as error:
         raise CannotStart(f"{data_dir / AUDIT_NAME}: cannot be opened: {error.strerror}") from error
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
+import resource
+import signal
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -14,8 +16,10 @@ import pytest
 from broker import limits
 from broker.audit import NO_HASH, AuditTrail, Broken, Verified, verify
 from broker.clock import ManualClock
+from broker.stages import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -188,6 +192,19 @@ async def test_two_processes_cannot_write_one_trail(tmp_path: Path) -> None:
     await trail_of(path, 1)
 
 
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let files not grow beyond a little more than this one: the kernel then answers as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))  # what still fits is written
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
 async def test_a_disk_that_refuses_is_tried_again_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,21 +213,38 @@ async def test_a_disk_that_refuses_is_tried_again_and_nothing_is_lost(
     trail = AuditTrail.open(path, ManualClock())
     trail.note("before")
     await trail.flush()
-    # A file that may not grow: the kernel then answers as a full disk does, after writing what still fits.
-    import resource  # noqa: PLC0415 - for this test alone
-    import signal  # noqa: PLC0415
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(path).st_size + 100, hard))  # noqa: PTH116
+    with full_disk(path):
         for number in range(5):
             trail.note("during", number=number)
         await asyncio.sleep(3 * limits.AUDIT_SYNC_S)
         assert len(entries(path)) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
     await trail.close()
     assert [entry["event"] for entry in entries(path)] == ["before", *["during"] * 5]
     assert isinstance(verify(path), Verified)
+
+
+async def test_what_a_full_disk_costs_the_trail_is_counted_while_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    monkeypatch.setattr("broker.audit.RETRY_S", 0.01)
+    metrics = Metrics()
+    trail = AuditTrail.open(path, ManualClock(), on_lost=metrics.audit_dropped.inc)
+    trail.note("before")
+    await trail.flush()
+    with full_disk(path):
+        trail.note("the thread waits for the disk with this one")
+        await asyncio.sleep(3 * limits.AUDIT_SYNC_S)
+        for number in range(limits.AUDIT_QUEUE_MAX):
+            trail.note("waits", number=number)
+        assert dropped(metrics) == 0
+        for number in range(7):
+            trail.note("finds no room", number=number)
+        assert dropped(metrics) == 7, "said at once: the trail itself cannot say it yet"
+    await trail.close()
+    assert [entry["fields"] for entry in entries(path) if entry["event"] == "audit.overflow"] == [{"lost": 7}]
+    assert isinstance(verify(path), Verified)
+
+
+def dropped(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("vedette_audit_dropped_total")

@@ -162,6 +162,34 @@ async def test_a_policy_that_denies_meanwhile_keeps_a_held_message_back(
     assert (await kor.outbox("JPN"), len(kor.pipeline.held)) == ([], 0)
 
 
+async def test_a_policy_delay_is_a_leg_of_its_own(kor: Origin, track: Make, reports: ModuleType) -> None:
+    await kor.report(track("a"), reports.label())
+    assert held_s(kor, "JPN") == (None, None), "it is not over yet"
+    await kor.wait(10.5)
+    assert held_s(kor, "JPN") == (1, 10.5)
+    assert held_s(kor, "USA") == (None, None), "what goes at once was never held"
+
+
+async def test_a_held_message_that_never_goes_is_no_delay(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    kor.pipeline.policy.current = policy_of("- {id: NONE, effect: deny, to: [USA, JPN, self], when: 'true', reason: r}")
+    await kor.wait(10)
+    assert held_s(kor, "JPN") == (None, None)
+
+
+def held_s(kor: Origin, recipient: str) -> tuple[float | None, float | None]:
+    """How often something was held for a recipient, and how long in all."""
+    labels = {"origin": "KOR", "recipient": recipient, "precedence": "immediate", "mode": "exercise"}
+    registry = kor.pipeline.metrics.registry
+    count, total = (
+        registry.get_sample_value(f"vedette_leg_seconds_{name}", labels | {"leg": "2-hold"})
+        for name in ("count", "sum")
+    )
+    return count, total
+
+
 # -- corrections -------------------------------------------------------------------------------------------------------
 
 

@@ -146,6 +146,15 @@ def as_usa(header: envelope_pb2.RoutingHeader) -> None:
     header.origin = "USA"
 
 
+async def test_a_hub_counts_what_its_audit_trail_loses(running: Running) -> None:
+    parts = running.hub.parts
+    for number in range(3 * limits.AUDIT_QUEUE_MAX):  # faster than the trail's thread takes them
+        parts.refusals._audit.note("flood", number=number)
+    lost = parts.metrics.registry.get_sample_value("vedette_audit_dropped_total")
+    assert lost is not None
+    assert lost > 0
+
+
 async def test_a_certificate_that_is_being_replaced_does_not_end_the_hub(
     world: Authority, settings_of: Callable[[Authority], HubSettings], tmp_path: Path
 ) -> None:
