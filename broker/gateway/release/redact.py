@@ -4,13 +4,18 @@ What is not on the list does not exist for it: a field added to the agreement to
 places it. The list is compiled once per decision into steps, each of which moves one leaf; a leaf that is shown
 coarsely goes through its cell on the way (`steps`). Identities pass as they are: the gateway makes them anew for each
 recipient afterwards. Cells and the `Disclosure` are written here.
+
+A message within the message of which nothing is left is left out too: that it was there would tell of what is withheld.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from broker.gateway.release.lattice import Level
+from broker.gateway.release.shown import NUMBERS
 from broker.gateway.release.steps import cell_step, copy_step, leaf_step, together
 from broker.leaves import HEADER, Node, node_of
 from vedette.v1 import content_pb2, measures_pb2
@@ -19,7 +24,6 @@ from vedette.v1.options_pb2 import Coarsening
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
     from broker.gateway.release.decision import Decision
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     Redactor = Callable[[content_pb2.Content, int], content_pb2.Content]
 
 __all__ = ["redact", "redactor_of"]
+
+# Plain values that say something where they are not set: zero, or no.
+SAYS_BY_DEFAULT: Final = NUMBERS | {FieldDescriptor.CPPTYPE_BOOL}
 
 
 def redact(content: content_pb2.Content, decision: Decision, *, released_ns: int = 0) -> content_pb2.Content:
@@ -89,7 +96,8 @@ def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:
         return cell_step(node, shown, minimum_interval_ns)
     if not (_is_all_identity(node) or any(path.startswith(f"{node.path}.") for path in shown.levels)):
         return None
-    return _message_step(field, _steps(node, shown, minimum_interval_ns))
+    may_be_empty = not (_is_all_identity(node) or _says_by_default(node, shown))
+    return _message_step(field, _steps(node, shown, minimum_interval_ns), may_be_empty=may_be_empty)
 
 
 def _is_all_identity(node: Node) -> bool:
@@ -99,7 +107,18 @@ def _is_all_identity(node: Node) -> bool:
     return node.coarsening == Coarsening.COARSENING_IDENTITY
 
 
-def _message_step(field: FieldDescriptor, steps: Sequence[Step]) -> Step:
+def _says_by_default(node: Node, shown: Shown) -> bool:
+    """Say whether a message with nothing set in it says something that is shown: "zero", "no"."""
+    return any(
+        each.path in shown.levels
+        and not each.field.is_repeated
+        and not each.field.has_presence
+        and each.field.cpp_type in SAYS_BY_DEFAULT
+        for each in node.below.values()
+    )
+
+
+def _message_step(field: FieldDescriptor, steps: Sequence[Step], *, may_be_empty: bool) -> Step:
     name = field.name
 
     def one(source: Message, target: Message, released_ns: int) -> None:
@@ -108,6 +127,8 @@ def _message_step(field: FieldDescriptor, steps: Sequence[Step]) -> Step:
             made.SetInParent()
             for step in steps:
                 step(inner, made, released_ns)
+            if may_be_empty and _is_empty(made):
+                target.ClearField(name)
 
     def each(source: Message, target: Message, released_ns: int) -> None:
         made = getattr(target, name)
@@ -115,5 +136,12 @@ def _message_step(field: FieldDescriptor, steps: Sequence[Step]) -> Step:
             item = made.add()
             for step in steps:
                 step(inner, item, released_ns)
+            if may_be_empty and _is_empty(item):
+                del made[-1]
 
     return each if field.is_repeated else one
+
+
+def _is_empty(made: Message) -> bool:
+    """Say whether nothing stands in a message: how coarse its values would be is nothing."""
+    return all(field.message_type == measures_pb2.Cell.DESCRIPTOR for field, _ in made.ListFields())

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from broker.content import LEAVES, check_content, set_leaves
 from broker.gateway.release import Level, Policy, combine, decide, redact
 from broker.gateway.release.decision import Terms, released
-from broker.leaves import HEADER
+from broker.leaves import BODIES_UNDER_POLICY, HEADER
 from vedette.v1.options_pb2 import Coarsening
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from google.protobuf.message import Message
 
     from broker.gateway.release import Decision
     from vedette.v1 import content_pb2
@@ -124,7 +126,24 @@ def test_with_every_leaf_exact_the_body_is_shown_as_it_is(maker: Any, body: str)
         assert view.header.disclosure.withheld == []
         view.header.ClearField("disclosure")
         content.header.ClearField("disclosure")
+        _tidy(content)
         assert _without_default_cells(view) == _without_default_cells(content)
+
+
+def _tidy(message: Message, above: str = "") -> None:
+    """Take away the messages within it that say nothing."""
+    for field, value in message.ListFields():
+        path = f"{above}{field.name}."
+        if field.message_type is None or field.message_type.full_name in UNTOUCHED:
+            continue
+        for inner in value if field.is_repeated else (value,):
+            _tidy(inner, path)
+        if field.is_repeated:
+            kept = [inner for inner in value if says_something(inner, dict.fromkeys(LEAVES, Level.EXACT), path)]
+            value.MergeFrom(kept)
+            del value[: -len(kept) or len(value)]
+        elif above and not says_something(value, dict.fromkeys(LEAVES, Level.EXACT), path):
+            message.ClearField(field.name)
 
 
 def _without_default_cells(content: content_pb2.Content) -> bytes:
@@ -138,6 +157,86 @@ def test_redaction_never_touches_the_original(maker: Any) -> None:
     before = content.SerializeToString(deterministic=True)
     redact(content, decision_of(dict.fromkeys(LEAVES, Level.CELL_10KM), "track"))
     assert content.SerializeToString(deterministic=True) == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_nothing_is_left_of_a_message_within_it_of_which_nothing_may_be_shown(
+    makers: Makers, data: st.DataObject
+) -> None:
+    maker = data.draw(makers)
+    content = maker.content(density=maker.random.choice((0.2, 0.5, 1.0)))
+    decision = decision_of(random_levels(maker), content.WhichOneof("body"))
+    if decision.released:
+        view = redact(content, decision, released_ns=1_790_000_000 * 10**9)
+        assert list(shells(view, decision.shown.levels)) == []
+
+
+def shells(message: Message, shown: Mapping[str, Level], above: str = "") -> Iterator[str]:
+    """Yield the paths of messages that are there, and say nothing that is shown."""
+    for field, value in message.ListFields():
+        path = f"{above}{field.name}"
+        kind = field.message_type
+        if kind is None or kind.full_name in UNTOUCHED or path in BODIES_UNDER_POLICY or path == HEADER:
+            if path == HEADER or path in BODIES_UNDER_POLICY:
+                yield from shells(value, shown, f"{path}.")
+            continue
+        for inner in value if field.is_repeated else (value,):
+            if not says_something(inner, shown, f"{path}."):
+                yield path
+            yield from shells(inner, shown, f"{path}.")
+
+
+def says_something(message: Message, shown: Mapping[str, Level], above: str) -> bool:
+    """Whether a leaf is set, or a plain number or a plain yes or no is shown, which say zero and no by themselves."""
+    says_by_default = any(
+        f"{above}{field.name}" in shown
+        for field in message.DESCRIPTOR.fields
+        if not field.has_presence and not field.is_repeated and isinstance(field.default_value, bool | float | int)
+        if field.enum_type is None
+    )
+    return (
+        says_by_default
+        or any(f"{above}{field.name}" in shown for field, _ in message.ListFields())
+        or any(
+            says_something(inner, shown, f"{above}{field.name}.")
+            for field, value in message.ListFields()
+            if field.message_type is not None and field.message_type.full_name not in UNTOUCHED
+            for inner in (value if field.is_repeated else (value,))
+        )
+    )
+
+
+# Not by policy: identities, which are made anew, single leaves, and what redaction writes.
+UNTOUCHED = {f"vedette.v1.{name}" for name in ("Exercise", "Reference", "Lineage", "Disclosure", "Cell")} | {
+    f"google.protobuf.{name}" for name in ("Timestamp", "Duration")
+}
+
+
+def test_that_a_source_was_named_does_not_show_where_only_its_kind_may_be_shown(maker: Any) -> None:
+    content = maker(1).content("track")
+    content.track.ClearField("source")
+    content.track.source.name = "aegis-1"
+    levels = {path: Level.EXACT for path in LEAVES if path != "track.source.name"}
+    view = redact(content, decision_of(levels, "track"))
+    assert not view.track.HasField("source")
+    assert list(view.header.disclosure.withheld) == ["source.name"], "said whether or not there was one"
+
+
+def test_how_coarse_an_area_would_be_is_not_said_where_none_is_shown(maker: Any) -> None:
+    content = maker(3).content("impact", density=1.0)
+    content.impact.area.ellipse.probability = 0.95
+    content.impact.area.ClearField("iso_3166_2")
+    ellipse = "impact.area.ellipse."
+    levels = {path: Level.CELL_10KM for path in LEAVES if not path.startswith(ellipse)}
+    assert not redact(content, decision_of(levels, "impact")).impact.HasField("area")
+
+
+def test_zero_is_a_value_and_its_message_stays(maker: Any) -> None:
+    content = maker(1).content("track", density=0.0)
+    content.track.apogee_m.sigma = 500.0
+    levels = {path: Level.EXACT for path in LEAVES if path != "track.apogee_m.sigma"}
+    assert redact(content, decision_of(levels, "track")).track.HasField("apogee_m")
 
 
 def test_what_is_withheld_is_said_whether_or_not_there_was_anything(maker: Any) -> None:
