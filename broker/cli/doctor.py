@@ -66,6 +66,7 @@ def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
     from broker.clock import SystemClock
     from broker.gateway.load import LoadError, load_nation
     from broker.gateway.policy import PolicyRefused, read_policy
+    from broker.gateway.release import lint
     from broker.members import MembersInForce
     from certs.keyring import Keyring, KeyringError
     from certs.members import MembersError
@@ -93,6 +94,8 @@ def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
         now_ns = clock.wall_ns()
         in_force = policy.effective_ns <= now_ns < policy.expires_ns
         text = f"version {policy.version} is signed and {'in force' if in_force else 'NOT in force now: it denies all'}"
+        if warnings := len(lint(settings.policy.read_text(encoding="utf-8"), nation=settings.nation)):
+            text += f"; lint has something to say, {warnings} times: vedette policy lint {settings.policy}"
         yield Finding("D05 policy", good=in_force, text=text)
     except PolicyRefused as error:
         yield Finding("D05 policy", good=False, text=str(error), exit=Exit.UNVERIFIED)

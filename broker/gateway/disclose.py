@@ -256,15 +256,16 @@ class Discloser:
         known = self.ledger.event_label(recipient, event_id)
         if known is None:
             return Disclosed(recipient, "nothing-owed", decision)
-        if decision.released and self._released_ns(taken, decision) <= now_ns:
+        released_ns = self._released_ns(taken, decision)
+        if decision.released and released_ns <= now_ns:
             content, label = await self._view(taken, recipient, decision, now_ns), None
         else:  # at once, and so without any value that would have to wait
-            content, label = self._bare(taken, recipient), _bare_label(known, recipient)
+            content, label, released_ns = self._bare(taken, recipient), _bare_label(known, recipient), now_ns
             content.header.lineage.kind = content_pb2.LINEAGE_KIND_RAW
             content.status.event_id = event_id
             content.status.state = taken.content.status.state
         await self._correct_taking_back(taken, recipient, content)
-        return self._send(taken, recipient, decision, content, now_ns, label=label)
+        return self._send(taken, recipient, decision, content, released_ns, label=label)
 
     async def _correct_taking_back(self, taken: Taken, recipient: str, content: content_pb2.Content) -> None:
         """Name the status that this one corrects, so that whoever takes this one back takes both back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.conformance import check_nation
-from broker.gateway.release import Level, Policy, Subject, decide, redact, release_instant_ns
+from broker.gateway.release import Level, Policy, Subject, decide, lint, redact, release_instant_ns
 from broker.plugin import Nation, Observation, Sensor, Sight
 from vedette.v1 import measures_pb2
 
@@ -124,6 +124,32 @@ def test_no_sensors_name_or_site_ever_leaves(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
+def test_no_sensor_is_known_by_its_clock(code: str) -> None:
+    """What a sensor says of its clock's error is its own number, as good as a name."""
+    for sensor in nation_of(code).sensors:
+        for sight in Sight:
+            shown = set()
+            for error_ns in (1_234_567, 7_654_321):
+                reported = said(code, sensor, sight)
+                reported.content.header.clock.synchronized = True
+                reported.content.header.clock.max_error.FromNanoseconds(error_ns)
+                for recipient in ("self", *(other for other in CODES if other != code)):
+                    decision = decided(code, reported, recipient)
+                    if decision.released:
+                        view = redact(reported.content, decision, released_ns=NOW_NS)
+                        assert view.header.clock.synchronized
+                        shown.add((recipient, view.SerializeToString(deterministic=True)))
+            assert len(shown) == len({recipient for recipient, _ in shown})
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_lint_has_nothing_to_say(code: str) -> None:
+    home = nation_of(code).home
+    assert home is not None
+    assert lint((home / "release.yaml").read_text("utf-8"), nation=code, members=set(CODES)) == []
+
+
+@pytest.mark.parametrize("code", CODES)
 def test_statuses_reach_everybody_whatever_the_sensor(code: str) -> None:
     for sensor in nation_of(code).sensors:
         for sight in (Sight.LOST, Sight.NOT_A_LAUNCH, Sight.ALL_CLEAR):
@@ -161,7 +187,7 @@ def test_korea_shows_its_airborne_radars_tracks_to_japan_coarse_late_and_seldom_
     assert (japan.delay_s, japan.minimum_interval_s) == (5.0, 10.0)
     ground = decided("KOR", radar, "JPN")
     assert redact(radar.content, ground, released_ns=NOW_NS).track.state.cell.space_m == 1_000.0
-    assert (ground.delay_s, ground.minimum_interval_s) == (0.0, 0.0)
+    assert (ground.delay_s, ground.minimum_interval_s) == (0.0, 4.0)
     america = decided("KOR", aircraft, "USA")
     assert redact(aircraft.content, america, released_ns=NOW_NS).track.state == aircraft.content.track.state
 

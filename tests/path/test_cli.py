@@ -205,6 +205,10 @@ def test_a_policy_is_linted_tested_explained_and_signed(still: World, tmp_path: 
         still.policy_path("KOR").write_bytes(policy.read_bytes())
         signature_path(still.policy_path("KOR")).write_bytes(signature_path(policy).read_bytes())
         assert "ok   D05" in call("doctor", "--settings", settings(still), "--offline").out
+        late = policy.read_text().replace("    when_observed: exact\n", "")  # nothing goes at once any more
+        still.policy_path("KOR").write_text(late)
+        call("policy", "sign", still.policy_path("KOR"), "--key", officer)
+        assert "lint has something to say" in call("doctor", "--settings", settings(still), "--offline").out
     finally:
         for path, data in kept:
             path.write_bytes(data)

@@ -29,7 +29,12 @@ RULES = """
   when: 'body == "track"'
   give: {{when_observed: exact, track_time: exact, track_place: {place}, motion: {place}}}
   reason: r
-- {{id: STATUS, effect: release, to: [JPN], when: 'body == "status"', give: {{status: exact}}, reason: r}}
+- id: STATUS
+  effect: release
+  to: [JPN]
+  when: 'body == "status"'
+  give: {{when_observed: exact, status: exact}}
+  reason: r
 - {{id: HOLD, effect: limit, to: [JPN], when: '"LATER" in label.caveats', delay_s: 3, reason: r}}
 """
 

@@ -1,4 +1,4 @@
-"""T13: a coarse time is told by the moment of its sending."""
+"""T13: a coarse or withheld time is told by the moment of its sending."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.demo.world import shipped_policy
+from broker.gateway.release import Policy
 from tests.path import reports
 from tests.threats.parties import headers
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 SECOND_NS = 10**9
 CELL_NS = 10 * SECOND_NS  # what KOR-L1 shows Japan of the airborne radar's times
 DELAY_NS = 5 * SECOND_NS
+MINUTE_NS = 60 * SECOND_NS
 START_NS = (time.time_ns() // CELL_NS + 1) * CELL_NS  # a cell begins
 
 
@@ -77,3 +80,20 @@ async def test_what_is_reported_late_leaves_at_the_end_of_the_cell_in_which_it_i
     released_ns = headers(envelope).released_at.ToNanoseconds()
     assert released_ns % CELL_NS == 0
     assert released_ns == START_NS + 70 * SECOND_NS
+
+
+@pytest.mark.parametrize("inside_ns", [0, 1, 29_876_543_210, MINUTE_NS - 1])
+async def test_a_withheld_time_is_told_to_the_minute_at_most(origin: Origin, inside_ns: int) -> None:
+    """As soon as the policy no longer gives when it was observed, it may not be read from when it was sent."""
+    origin.policy.current = Policy.parse(shipped_policy("KOR").replace("    when_observed: exact\n", ""))
+    minute_ns = (START_NS // MINUTE_NS + 1) * MINUTE_NS
+    origin.clock.now_ns = minute_ns + inside_ns
+    content = reports.track(b"m-1", b"m-1", base=None, at_ns=minute_ns - 45 * SECOND_NS)
+    content.header.observed_at.FromNanoseconds(origin.clock.now_ns)
+    await origin.report(content)
+    await origin.wait_until(minute_ns + MINUTE_NS - 1)
+    assert await origin.sealed_to("USA") == []
+    await origin.wait_until(minute_ns + MINUTE_NS + SECOND_NS)
+    (envelope,) = await origin.sealed_to("USA")
+    due_ns = minute_ns + MINUTE_NS
+    assert set(instants(envelope)) <= {0, minute_ns - 45 * SECOND_NS, due_ns, due_ns + 30 * SECOND_NS}

@@ -7,7 +7,7 @@
 
 A policy is read by `document`, `rules`, `conditions` and `policy`; a message passes `engine`, `decide`, `shown`, `due`
 and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed` says which
-corrections are owed, `explain` tells people why, `lint` and `policytest` try a policy before it is in force.
+corrections are owed, `explain` tells people why; `lint` with `timely`, and `policytest`, try a policy beforehand.
 """
 
 from broker.gateway.release.decide import Subject, decide, decider_of

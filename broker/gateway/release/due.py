@@ -5,6 +5,9 @@ coarse time leaves at the end of that cell plus the policy's delay: an instant t
 inside it. A report that comes too late for that leaves at the end of the cell in which it was decided on, so that what
 the sending tells is again only a cell.
 
+A time that is withheld is told by a message that is sent at once no less than a coarse one, and less permission never
+shows more: such a message waits as if the time were shown in the coarsest cell. `lint` says which rules come to that.
+
 Times that lie ahead, as a predicted impact, hold nothing up: sending a warning now does not say when the impact is.
 
 All instants here are in the content's own time: of the exercise in an exercise, else wall time, in ns since 1970.
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker import limits
-from broker.gateway.release.shown import TIMES
+from broker.gateway.release.lattice import Level
 from broker.leaves import LEAVES
 from broker.limits import SECOND_NS
 
@@ -29,14 +32,14 @@ if TYPE_CHECKING:
     from broker.gateway.release.decision import Decision
     from vedette.v1.content_pb2 import Content
 
-__all__ = ["release_instant_ns", "rounded_up_ns"]
+__all__ = ["PREDICTIONS", "release_instant_ns", "rounded_up_ns", "told_level"]
 
 PREDICTIONS: Final = ("impact.time.", "notice.window.")
 AHEAD_MAX_NS: Final = round(limits.DELAY_MAX_S * SECOND_NS)
 
 
 def release_instant_ns(decision: Decision, content: Content, decided_ns: int) -> int:
-    """Return when the message is due: never before it was decided on, and a function of cells alone where one is shown.
+    """Return when the message is due: not before it was decided on, and a function of cells where a time is not exact.
 
     `released_at`, `stale_after` and the origin's stamps are to be derived from it. `content` is the original.
     """
@@ -54,22 +57,26 @@ def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
 
 
 def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[tuple[int, int]]:
-    """Yield start and length of the cells of all coarse times that are shown.
+    """Yield start and length of the cells of all times that are not shown exactly.
 
     A prediction holds nothing up: its cell lies ahead. Any other time does, also one a little ahead of our clock; one
     far ahead counts as of now.
     """
-    for path, level in decision.shown.levels.items():
-        if path in TIMES and level.is_coarse:
-            names = [field.name for field in LEAVES[path].fields]
-            at_ns = _instant_ns(content, names)
-            if at_ns is not None:
-                start_ns = at_ns - at_ns % level.time_ns
-                if start_ns <= decided_ns:
-                    yield start_ns, level.time_ns
-                elif not path.startswith(PREDICTIONS):
-                    ahead_ns = start_ns - decided_ns
-                    yield (start_ns if ahead_ns <= AHEAD_MAX_NS else decided_ns), level.time_ns
+    for path, level in decision.shown.inexact_times:
+        at_ns = _instant_ns(content, [field.name for field in LEAVES[path].fields])
+        if at_ns is not None:
+            cell_ns = told_level(level).time_ns
+            start_ns = at_ns - at_ns % cell_ns
+            if start_ns <= decided_ns:
+                yield start_ns, cell_ns
+            elif not path.startswith(PREDICTIONS):
+                ahead_ns = start_ns - decided_ns
+                yield (start_ns if ahead_ns <= AHEAD_MAX_NS else decided_ns), cell_ns
+
+
+def told_level(level: Level) -> Level:
+    """Return how exactly the moment of sending may tell a time of this level: of one withheld, the coarsest cell."""
+    return max(level, Level.CELL_50KM)
 
 
 def _instant_ns(content: Message, names: list[str]) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from broker.gateway.release.conditions import Truth
 from broker.gateway.release.engine import settle
 from broker.gateway.release.policy import SELF, Effect, Policy, PolicyError, Rule
+from broker.gateway.release.timely import untimely
 from broker.leaves import BODIES_UNDER_POLICY, LEAVES
 from vedette.v1 import content_pb2
 from vedette.v1.options_pb2 import Coarsening
@@ -52,6 +53,7 @@ def lint(text: str, *, nation: str | None = None, members: Collection[str] | Non
         message = f"{error.reason} ({error.hint})" if error.hint else error.reason
         return [Finding(Severity.ERROR, "unreadable", error.line, error.column, message)]
     findings = [*_unplaced(policy), *_never(policy), *_coarse_forms(policy), *_own_picture(policy)]
+    findings += [_warning(each.rule, each.code, each.message) for each in untimely(policy)]
     return sorted(findings, key=lambda finding: (finding.line, finding.column, finding.code))
 
 

@@ -76,6 +76,7 @@ class Shown:
     body: str
     levels: Mapping[str, Level]  # of the leaves that are shown; no entry is WITHHELD
     withheld: tuple[str, ...]  # largest whole subtrees below the body, as Disclosure names them
+    inexact_times: tuple[tuple[str, Level], ...] = ()  # of body and header: coarse or withheld
 
     @property
     def is_anything(self) -> bool:
@@ -85,8 +86,7 @@ class Shown:
     @property
     def hides_a_time(self) -> bool:
         """Whether some time of the body or header is not shown exactly: then no other instant may give it away."""
-        places = (f"{HEADER}.", f"{self.body}.")
-        return any(self.levels.get(path) != Level.EXACT for path in TIMES if path.startswith(places))
+        return bool(self.inexact_times)
 
 
 def shown_of(allowed: Mapping[str, Level], body: str) -> Shown:
@@ -98,7 +98,9 @@ def shown_of(allowed: Mapping[str, Level], body: str) -> Shown:
     withheld = sorted(_withheld(tree, found.levels), key=lambda each: (-each[1], each[0]))
     names = tuple(name.removeprefix(f"{body}.") for name, _ in withheld)
     header = _message(node_of(HEADER), allowed, has_cell=False)
-    return Shown(body, {**header.levels, **found.levels}, names)
+    levels = {**header.levels, **found.levels}
+    times = ((path, levels.get(path, Level.WITHHELD)) for path in TIMES if path.startswith((f"{HEADER}.", f"{body}.")))
+    return Shown(body, levels, names, tuple(sorted((path, level) for path, level in times if level < Level.EXACT)))
 
 
 @dataclass(frozen=True, slots=True)

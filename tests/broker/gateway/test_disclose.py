@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Make = Callable[..., content_pb2.Content]
 
 NOW_NS = 1_780_000_000 * SECOND_NS
+MINUTE_NS = 60 * SECOND_NS
 NOT_A_LAUNCH = content_pb2.EVENT_STATE_NOT_A_LAUNCH
 CANCELS, CORRECTS = content_pb2.RELATION_CANCELS, content_pb2.RELATION_CORRECTS
 
@@ -45,7 +46,12 @@ RULES = """
   when: 'body == "track"'
   give: {when_observed: exact, track_time: exact, track_place: exact, motion: exact, flight: exact}
   reason: r
-- {id: STATUS, effect: release, to: [USA, JPN], when: 'body == "status"', give: {status: exact}, reason: r}
+- id: STATUS
+  effect: release
+  to: [USA, JPN]
+  when: 'body == "status"'
+  give: {when_observed: exact, status: exact}
+  reason: r
 - {id: OURS, effect: deny, to: [self, USA, JPN], when: '"KOR-ONLY" in label.caveats', reason: r}
 """
 
@@ -188,6 +194,44 @@ def held_s(kor: Origin, recipient: str) -> tuple[float | None, float | None]:
         for name in ("count", "sum")
     )
     return count, total
+
+
+@pytest.mark.parametrize("inside_ns", [0, 1, 17_123_456_789, 59_999_999_999])
+async def test_a_withheld_time_is_not_told_by_the_moment_of_sending(
+    inside_ns: int, origin: Callable[..., Origin], policy_of: Callable[[str], Policy], track: Make, reports: ModuleType
+) -> None:
+    """Sent at once, `released_at`, `stale_after` and the stamps would tell it: so it waits as for the coarsest cell."""
+    hidden = """
+- id: HIDDEN
+  effect: release
+  to: [JPN]
+  when: 'body == "track"'
+  give: {stamps: exact, track_time: exact, track_place: exact}
+  reason: when it was observed is not said
+"""
+    kor = await origin(policy_of(hidden)).start()
+    begin_ns = NOW_NS // MINUTE_NS * MINUTE_NS + MINUTE_NS
+    kor.clock.now_ns = begin_ns + inside_ns
+    content = track("a", at_ns=begin_ns - 30 * SECOND_NS)
+    content.header.observed_at.CopyFrom(timestamp(kor.clock.now_ns))
+    await kor.report(content, reports.label())
+    assert await kor.outbox("JPN") == []
+    await kor.wait(60)
+    (sent,) = await kor.outbox("JPN")
+    stamps = sent.content.header.stamps
+    assert not sent.content.header.HasField("observed_at")
+    told_ns = {nanoseconds(each) for each in (stamps.received_at, stamps.decided_at, stamps.sealed_at)}
+    assert told_ns == {nanoseconds(sent.header.released_at)} == {begin_ns + MINUTE_NS}
+    assert nanoseconds(sent.header.stale_after) == begin_ns + MINUTE_NS + 30 * SECOND_NS
+
+
+async def test_what_takes_back_goes_at_once_also_where_its_time_is_withheld(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    kor.pipeline.policy.current = policy_of(RULES.replace("when_observed: exact, ", ""))
+    await kor.report(cancel("x", "a"), reports.label())
+    assert relations((await kor.outbox("USA"))[-1])[0][0] == CANCELS
 
 
 # -- corrections -------------------------------------------------------------------------------------------------------
@@ -407,14 +451,16 @@ async def test_not_a_launch_said_anew_replaces_itself_so_that_one_correction_tak
     assert relations(second) == [(CORRECTS, first.header.message_id)]
 
 
+@pytest.mark.parametrize("given", ["when_observed: 10km, ", ""], ids=["coarse", "withheld"])
 async def test_not_a_launch_that_would_have_to_wait_goes_bare_at_once(
+    given: str,
     origin: Callable[..., Origin],
     policy_of: Callable[[str], Policy],
     track: Make,
     reports: ModuleType,
     base: content_pb2.Exercise,
 ) -> None:
-    coarse = RULES.replace("give: {status: exact}", "give: {status: exact, when_observed: 10km}")
+    coarse = RULES.replace("give: {when_observed: exact, status: exact}", f"give: {{{given}status: exact}}")
     kor = await origin(policy_of(coarse)).start()
     await kor.report(track("a"), reports.label())
     taken_back = reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base)
@@ -550,7 +596,12 @@ async def test_what_an_operator_holds_for_the_same_is_named_as_the_own_picture_k
     kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
 ) -> None:
     own = """
-- {id: SELF, effect: release, to: [self], when: 'true', give: {track_time: exact, track_place: exact}, reason: r}
+- id: SELF
+  effect: release
+  to: [self]
+  when: 'true'
+  give: {when_observed: exact, track_time: exact, track_place: exact}
+  reason: r
 - {id: NOT-SELF, effect: deny, to: [self], when: '"X" in label.caveats', reason: r}
 """
     kor.pipeline.policy.current = policy_of(own)
@@ -717,7 +768,7 @@ async def test_the_hubs_share_for_the_own_picture_is_a_release_like_any_other(
   effect: release
   to: [self]
   when: 'body == "track"'
-  give: {track_time: exact, track_place: exact}
+  give: {when_observed: exact, track_time: exact, track_place: exact}
   reason: r
 """
     kor.pipeline.policy.current = policy_of(RULES + own)

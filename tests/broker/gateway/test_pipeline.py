@@ -38,7 +38,7 @@ RULES = """
   effect: release
   to: [USA, JPN]
   when: 'body == "track"'
-  give: {track_time: exact, track_place: exact}
+  give: {when_observed: exact, track_time: exact, track_place: exact}
   reason: r
 - {id: LATE, effect: limit, to: [JPN], when: '"LATER" in label.caveats', delay_s: 10, reason: r}
 """

@@ -80,11 +80,31 @@ def test_the_header_counts_as_the_body_does() -> None:
     assert release_instant_ns(decision, content, (START_S + 33) * S) == (START_S + 60) * S
 
 
-def test_a_time_that_is_withheld_holds_nothing_up() -> None:
+@settings(max_examples=200)
+@given(seen_s=st.floats(0, 59.99), taken_s=st.floats(0, 59.99), delay_s=st.sampled_from([0.0, 5.0]))
+def test_the_sending_tells_of_a_withheld_time_no_more_than_its_minute(
+    seen_s: float, taken_s: float, delay_s: float
+) -> None:
+    """Less permission shows no more: as late as with the coarsest cell, and a function of that cell alone."""
     content = track(START_S)
-    content.header.observed_at.FromSeconds(START_S + 31)
+    content.header.observed_at.FromNanoseconds(round((START_S + seen_s) * S))
+    decided_ns = round((START_S + max(seen_s, taken_s)) * S)
+    withheld = decision_of({"header.observed_at": Level.WITHHELD}, delay_s=delay_s)
+    coarsest = decision_of({"header.observed_at": Level.CELL_50KM}, delay_s=delay_s)
+    due_ns = release_instant_ns(withheld, content, decided_ns)
+    assert due_ns == release_instant_ns(coarsest, content, decided_ns) == round((START_S + 60 + delay_s) * S)
+
+
+def test_a_withheld_time_that_is_not_there_holds_nothing_up() -> None:
     decision = decision_of({"header.observed_at": Level.WITHHELD})
-    assert release_instant_ns(decision, content, (START_S + 33) * S) == (START_S + 33) * S
+    assert release_instant_ns(decision, track(START_S), (START_S + 33) * S) == (START_S + 33) * S
+
+
+def test_a_withheld_time_ahead_holds_nothing_up() -> None:
+    decision = decision_of({path: Level.WITHHELD for path in LEAVES if path.startswith("impact.time.")}, body="impact")
+    content = content_pb2.Content()
+    content.impact.time.best.FromSeconds(START_S + 300)
+    assert release_instant_ns(decision, content, START_S * S + 1) == START_S * S + 1
 
 
 @given(st.integers(0, 2**62), st.sampled_from([1, 10, 60]))

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from broker import limits
+from broker.demo.world import shipped_policy
 from broker.gateway.release import Severity, lint
 
 
@@ -13,7 +16,8 @@ def text(maker: Any) -> str:
     return str(maker(7).policy_text(rules=0))
 
 
-SELF = "- {id: S, effect: release, to: [self], when: 'true', give: {group_0: exact}, reason: own picture}\n"
+GIVEN = ", ".join(f"group_{number}: exact" for number in range(7))  # all that `maker(7)` makes
+SELF = f"- {{id: S, effect: release, to: [self], when: 'true', give: {{{GIVEN}}}, reason: own picture}}\n"
 
 
 def codes(text: str) -> list[tuple[str, str]]:
@@ -60,3 +64,143 @@ def test_a_coarse_level_for_leaves_without_a_coarse_form_is_a_warning(text: str)
 
 def test_a_policy_that_keeps_its_own_picture_blind_is_a_warning(text: str) -> None:
     assert ("warning", "no-own-picture") in codes(text)
+
+
+# --- what keeps a warning waiting, and what averages out --------------------------------------------------------------
+
+KOR = shipped_policy("KOR").partition("\nrules:\n")[0] + "\nrules:\n"
+OWN = "- {id: S, effect: release, to: [self], when: 'true', give: {when_observed: exact, status: exact}, reason: r}\n"
+
+
+def timely(rules: str) -> list[tuple[str, str]]:
+    """Return the codes and texts of the findings about a policy of these rules, with KOR's groups."""
+    found = lint(KOR + OWN + rules, nation="KOR")
+    lines = (KOR + OWN + rules).splitlines()
+    for finding in found:
+        rule_id = finding.message.partition(":")[0]
+        assert f"id: {rule_id}" in lines[finding.line - 1], "the finding stands at its rule"
+    return [(finding.code, finding.message) for finding in found]
+
+
+def release(body: str, levels: str, more: str = "", rule_id: str = "R", when: str = "") -> str:
+    condition = f'body == "{body}"{when}'
+    rule = f"id: {rule_id}, effect: release, to: [JPN, USA], when: '{condition}', give: {{{levels}}}, reason: r{more}"
+    return f"- {{{rule}}}\n"
+
+
+LAUNCH = "launch_place: 1km, kind: exact"
+TRACK = "when_observed: exact, track_time: exact"
+
+
+def test_exact_times_keep_nothing_waiting() -> None:
+    assert timely(release("launch", f"when_observed: exact, launch_time: exact, {LAUNCH}")) == []
+
+
+def test_a_first_report_with_a_coarse_time_waits_and_lint_says_at_which_rule_how_long_and_what_to_do() -> None:
+    ((code, text),) = timely(
+        release("launch", f"when_observed: exact, launch_time: 10s, {LAUNCH}", ", delay_s: 5", rule_id="SLOW")
+    )
+    assert code == "late-first-report"
+    assert text.startswith("SLOW: launch_time is at 10km/10s for ")
+    assert "up to 10 s and 5 s of delay" in text
+    assert text.endswith("to send a first report at once, give launch_time: exact")
+    assert "USA" in text
+    assert "JPN" in text
+
+
+def test_another_rule_that_gives_the_exact_time_sends_a_first_report_at_once() -> None:
+    coarse = release("launch", f"when_observed: exact, launch_time: 10s, {LAUNCH}")
+    exact = release("launch", "launch_time: exact", rule_id="AT-ONCE")
+    assert timely(coarse + exact) == []
+    sometimes = release("launch", "launch_time: exact", rule_id="SOMETIMES", when=" && content.launch.confidence > 0.5")
+    assert [code for code, _ in timely(coarse + sometimes)] == ["late-first-report"]
+
+
+def test_a_limit_that_makes_a_first_report_wait_is_named_and_not_what_it_limits() -> None:
+    exact = release("launch", f"when_observed: exact, launch_time: exact, {LAUNCH}")
+    for when in ("true", '"X" in label.caveats'):
+        limit = f"- {{id: CAP, effect: limit, to: [JPN], when: '{when}', cap: {{launch_time: 60s}}, reason: r}}\n"
+        ((code, text),) = timely(exact + limit)
+        assert code == "late-first-report"
+        assert text.startswith("CAP: launch_time is at 50km/60s for JPN:")
+
+
+@pytest.mark.parametrize(
+    ("body", "levels", "waits"),
+    [
+        ("status", "status: exact", "when_observed"),
+        ("track", "when_observed: exact, flight: exact", "track_time"),
+        ("launch", f"launch_time: exact, {LAUNCH}", "when_observed"),
+    ],
+)
+def test_a_time_that_is_withheld_makes_its_message_wait_and_lint_says_so(body: str, levels: str, waits: str) -> None:
+    ((code, text),) = timely(release(body, levels))
+    assert code == ("late-first-report" if body == "launch" else "withheld-time-waits")
+    assert text.startswith(f"R: {waits} is withheld from ")
+    assert f"a {body} waits for the end of that cell of time, up to 60 s" in text
+    assert f"give {waits}: exact" in text
+
+
+def test_a_coarse_time_that_is_meant_to_wait_is_no_finding_but_in_a_first_report() -> None:
+    assert timely(release("status", "when_observed: 60s, status: exact")) == []
+
+
+def test_a_prediction_that_is_withheld_keeps_nothing_waiting() -> None:
+    assert timely(release("impact", "when_observed: exact, impact_place: exact")) == []
+
+
+def test_what_is_denied_in_any_case_is_no_finding() -> None:
+    deny = "- {id: NEVER, effect: deny, to: [JPN, USA], when: 'body == \"launch\"', reason: r}\n"
+    assert timely(release("launch", LAUNCH) + deny) == []
+
+
+def test_coarse_places_as_often_as_they_come_average_out() -> None:
+    ((code, text),) = timely(release("track", f"{TRACK}, track_place: 10km"))
+    assert code == "places-average-out"
+    assert "in cells of 10 km" in text
+    assert text.endswith("add minimum_interval_s, at least 10")
+    assert timely(release("track", f"{TRACK}, track_place: exact")) == []
+    assert timely(release("track", f"{TRACK}, track_place: 10km", ", minimum_interval_s: 10")) == []
+    assert [code for code, _ in timely(release("track", f"{TRACK}, track_place: 10km", ", minimum_interval_s: 9"))] == [
+        "places-average-out"
+    ]
+
+
+def test_a_limit_that_makes_places_coarse_needs_its_interval() -> None:
+    exact = release("track", f"{TRACK}, track_place: exact")
+    cap = (
+        "- {id: CAP, effect: limit, to: [USA], when: '\"X\" in label.caveats', cap: {track_place: 50km}, reason: r%s}\n"
+    )
+    ((code, text),) = timely(exact + cap % "")
+    assert (code, text[:4]) == ("places-average-out", "CAP:")
+    assert timely(exact + cap % ", minimum_interval_s: 60") == []
+
+
+def test_a_delay_beyond_what_fusion_replays_is_a_warning() -> None:
+    most_s = limits.HORIZON_S - 60
+    fine = release("track", f"{TRACK}, track_place: exact", f", delay_s: {most_s:g}")
+    assert timely(fine) == []
+    ((code, text),) = timely(fine.replace(f"delay_s: {most_s:g}", f"delay_s: {most_s + 1:g}"))
+    assert code == "too-late-for-fusion"
+    assert f"up to {most_s + 1:g} s late" in text
+
+
+def test_a_cell_of_time_counts_as_delay_does() -> None:
+    most_s = limits.HORIZON_S - 60 - 10
+    slow = release("track", "when_observed: exact, track_time: 10s, track_place: exact", f", delay_s: {most_s:g}")
+    assert timely(slow) == []
+    cap = "- {id: CAP, effect: limit, to: [USA], when: 'body == \"track\"', cap: {track_time: 60s}, reason: r}\n"
+    assert [code for code, _ in timely(slow + cap)] == ["too-late-for-fusion"]
+    heartbeat = release("heartbeat", "when_observed: exact, heartbeat: exact", ", delay_s: 3600")
+    assert timely(heartbeat) == [], "what is not fused may be as late as it likes"
+
+
+def test_a_policy_as_long_as_allowed_is_looked_at_in_seconds() -> None:
+    rules = "".join(
+        release("track", f"{TRACK}, track_place: 10km", ", minimum_interval_s: 10", rule_id=f"R-{number}", when=when)
+        for number in range(limits.POLICY_RULES_MAX - 1)
+        if (when := f" && content.track.confidence > 0.{number:03}")
+    )
+    began_s = time.process_time()
+    assert timely(rules) == []
+    assert time.process_time() - began_s < 60
