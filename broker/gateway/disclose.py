@@ -33,11 +33,13 @@ from broker.gateway.about import (
 )
 from broker.gateway.ids import Kind, intake_key
 from broker.gateway.release import (
+    NO_ONWARD,
     Decision,
     Subject,
     combine,
     decide,
     decision_from_json,
+    onward,
     redact,
     release_instant_ns,
     same_for,
@@ -82,7 +84,6 @@ class Discloser:
     ledger: Ledger
     held: Held
     may_pass_on: Callable[[str, str], bool]  # whether the one may pass on to the other what belongs to a third member
-    takes_anothers: Callable[[str], bool]  # whether we may pass on to this recipient what belongs to a third member
     _newest: tuple[Taken, int, content_pb2.Content] | None = None  # what `_stamped` made last
 
     @property
@@ -103,6 +104,8 @@ class Discloser:
         try:
             if held is not None:
                 decision = combine(decision_from_json(held.decision), decision)
+            if decision.released and (others := self._others(taken.label, recipient)):
+                decision = replace(decision, onward=onward(policy, subject, decision, others, now_ns=now_ns))
             if self.ledger.was_read_back and await self._was_sealed(taken, recipient):
                 return Disclosed(recipient, "unchanged", decision)
             return await self._dispatch(taken, recipient, decision, now_ns)
@@ -116,7 +119,18 @@ class Discloser:
         """Return whether what belongs to another may go there. The hub asks too; but a number would be used up then."""
         if label.policy in (self.us, recipient) or recipient == self.us:
             return True
-        return self.takes_anothers(recipient) and not label.originator_controlled
+        kept = label.originator_controlled or NO_ONWARD in label.caveats
+        return self.may_pass_on(self.us, recipient) and not kept
+
+    def _others(self, label: envelope_pb2.SecurityLabel, recipient: str) -> list[str]:
+        """Return to whom the recipient could pass on what it gets, were it for the report's label and the members."""
+        if recipient == self.us:
+            return []
+        return [
+            member
+            for member in label.releasable_to
+            if member not in (self.us, recipient) and self.may_pass_on(recipient, member)
+        ]
 
     async def _was_sealed(self, taken: Taken, recipient: str) -> bool:
         """Return whether this very message went to the recipient already, from an outbox that was lost since."""
@@ -373,19 +387,10 @@ class Discloser:
     def _label(self, taken: Taken, recipient: str, decision: Decision) -> envelope_pb2.SecurityLabel:
         """Return the label for one recipient: itself, and those to whom it may pass this on."""
         label = taken.label
-        onward = (
-            []
-            if label.originator_controlled or recipient == self.us
-            else [
-                member
-                for member in label.releasable_to
-                if member not in (self.us, recipient) and self.may_pass_on(recipient, member)
-            ]
-        )
         return envelope_pb2.SecurityLabel(
             policy=label.policy,
             classification=label.classification,
-            releasable_to=sorted({recipient, *onward}),
+            releasable_to=sorted({recipient, *decision.onward}),
             caveats=sorted({*label.caveats, *decision.caveats}),
             originator_controlled=label.originator_controlled,
         )

@@ -86,11 +86,6 @@ class Foundation:
         pair = self.members.current.may_exchange(origin, recipient)
         return pair is not None and pair.third_party
 
-    def takes_anothers(self, recipient: str) -> bool:
-        """Return whether we may pass on to this recipient what belongs to a third member."""
-        pair = self.members.current.may_exchange(self.us, recipient)
-        return pair is not None and pair.third_party
-
     def schema_version_of(self, recipient: str) -> int:
         """Return the newest schema that we and the recipient both speak."""
         least, most = self.members.current.members[recipient].schema_versions  # type: ignore[index] # a MemberId
@@ -223,7 +218,7 @@ async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, 
         audit=base.audit,
         policy=policy,
         recipients=base.recipients,
-        discloser=Discloser(base.us, ledger, held, base.may_pass_on, base.takes_anothers),
+        discloser=Discloser(base.us, ledger, held, base.may_pass_on),
         ledger=ledger,
         held=held,
         streams=streams,

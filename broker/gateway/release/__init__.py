@@ -7,7 +7,8 @@
 
 A policy is read by `document`, `rules`, `conditions` and `policy`; a message passes `engine`, `decide`, `shown`, `due`
 and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed` says which
-corrections are owed, `explain` tells people why; `lint` with `timely`, and `policytest`, try a policy beforehand.
+corrections are owed, `onward` to whom a recipient may pass something on, `explain` tells people why; `lint` with
+`timely`, and `policytest`, try a policy beforehand.
 """
 
 from broker.gateway.release.decide import Subject, decide, decider_of
@@ -16,12 +17,14 @@ from broker.gateway.release.due import release_instant_ns, rounded_up_ns
 from broker.gateway.release.explain import Explanation, explain
 from broker.gateway.release.lattice import Level
 from broker.gateway.release.lint import Finding, Severity, lint
+from broker.gateway.release.onward import NO_ONWARD, onward
 from broker.gateway.release.owed import same_for
 from broker.gateway.release.policy import Policy, PolicyError
 from broker.gateway.release.policytest import TestResult, TestRun, run_tests, subject_of
 from broker.gateway.release.redact import redact
 
 __all__ = [
+    "NO_ONWARD",
     "Decision",
     "Explanation",
     "Finding",
@@ -38,6 +41,7 @@ __all__ = [
     "decision_from_json",
     "explain",
     "lint",
+    "onward",
     "redact",
     "release_instant_ns",
     "rounded_up_ns",

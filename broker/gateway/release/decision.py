@@ -62,6 +62,7 @@ class Decision:
     policy_digest: str
     shown: Shown  # what the levels come to for this kind of body
     fault: str = ""  # not empty: something went wrong in deciding; an alarm, and nothing is released
+    onward: tuple[str, ...] = ()  # to whom the recipient may pass it on, as `onward` found it for one message
     redactor: Redactor = field(default=_nothing, compare=False, repr=False)
 
     def to_json(self) -> str:

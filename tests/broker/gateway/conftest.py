@@ -114,7 +114,7 @@ class Origin:
             audit=self.audit,
             policy=PolicyInForce(Path(), self.us, self.clock, members, metrics, self.audit, self.policy),
             recipients=lambda: list(self.recipients),
-            discloser=Discloser(self.us, ledger, held, lambda _origin, _recipient: True, lambda _: True),
+            discloser=Discloser(self.us, ledger, held, lambda _origin, _recipient: True),
             ledger=ledger,
             held=held,
             streams=Streams(await self.store.state(STREAMS), now_ms=self.clock.wall_ns() // MILLISECOND_NS),

@@ -648,6 +648,53 @@ async def test_the_label_names_the_recipient_and_to_whom_it_may_pass_this_on_and
     assert list(jpn.header.label.releasable_to) == ["JPN", "USA"]
 
 
+async def test_what_may_not_go_on_is_labelled_for_its_recipient_alone(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    limit = """
+- {id: STOP, effect: limit, to: [USA], when: '"KEPT" in label.caveats', caveats: [NO-ONWARD], reason: r}
+"""
+    kor.pipeline.policy.current = policy_of(RULES + limit)
+    await kor.report(track("b"), reports.label(caveats=("KEPT",)))
+    await kor.report(track("c"), reports.label(caveats=("NO-ONWARD",)))  # by the report's own label
+    await kor.report(track("d"), reports.label())
+    await kor.wait(10)
+    assert [list(item.header.label.releasable_to) for item in await kor.outbox("USA")] == [
+        ["JPN", "USA"],
+        ["USA"],
+        ["USA"],
+        ["JPN", "USA"],
+    ]
+    late = sorted(list(item.header.label.releasable_to) for item in await kor.outbox("JPN"))
+    assert late == [["JPN"], ["JPN", "USA"], ["JPN", "USA"], ["JPN", "USA"]], "c alone"
+    assert list((await kor.outbox("USA"))[1].header.label.caveats) == ["KEPT", "NO-ONWARD"]
+
+
+async def test_nobody_may_be_passed_what_our_own_policy_denies_it(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    deny = """
+- {id: NOT-JPN, effect: deny, to: [JPN], when: '"SEA" in label.caveats', reason: r}
+"""
+    kor.pipeline.policy.current = policy_of(RULES + deny)
+    await kor.report(track("a"), reports.label(caveats=("SEA",)))
+    await kor.report(track("b"), reports.label())
+    assert [list(item.header.label.releasable_to) for item in await kor.outbox("USA")] == [["USA"], ["JPN", "USA"]]
+
+
+async def test_a_held_message_is_labelled_by_the_policy_under_which_it_goes(
+    kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    await kor.report(track("a"), reports.label())
+    not_for_the_usa = "- {id: NOT-USA, effect: deny, to: [USA], when: 'true', reason: r}\n"
+    kor.pipeline.policy.current = policy_of(RULES + not_for_the_usa)
+    await kor.wait(10)
+    ((usa,), (jpn,)) = await kor.outbox("USA"), await kor.outbox("JPN")
+    assert list(usa.header.label.releasable_to) == ["JPN", "USA"], "as it was when it went"
+    assert list(jpn.header.label.releasable_to) == ["JPN"]
+
+
 async def test_what_the_originator_controls_is_passed_on_by_nobody(
     kor: Origin, track: Make, reports: ModuleType
 ) -> None:
@@ -658,18 +705,23 @@ async def test_what_the_originator_controls_is_passed_on_by_nobody(
     assert (list(usa.header.label.releasable_to), usa.header.label.originator_controlled) == (["USA"], True)
 
 
-@pytest.mark.parametrize(("kept", "taken", "numbers"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+@pytest.mark.parametrize(
+    ("kept", "taken", "numbers"), [("", True, 1), ("ORIGINATOR", True, 0), ("NO-ONWARD", True, 0), ("", False, 0)]
+)
 async def test_what_belongs_to_another_is_passed_on_with_its_consent_only_and_uses_up_no_number(
-    kept: bool,  # noqa: FBT001 - a case
+    kept: str,
     taken: bool,  # noqa: FBT001 - a case
     numbers: int,
     kor: Origin,
     track: Make,
     reports: ModuleType,
+    policy_of: Callable[[str], Policy],
 ) -> None:
-    kor.pipeline.discloser.takes_anothers = lambda _: taken
-    label = reports.label("JPN")
-    label.originator_controlled = kept
+    kor.pipeline.discloser.may_pass_on = lambda _origin, _recipient: taken
+    label = reports.label("JPN", caveats=(kept,) if kept == "NO-ONWARD" else ())
+    label.originator_controlled = kept == "ORIGINATOR"
+    knows = "- {id: KNOWS, effect: limit, to: [USA, JPN], when: 'true', caveats: [NO-ONWARD], reason: r}\n"
+    kor.pipeline.policy.current = policy_of(RULES + knows)
     await kor.report(track("a"), label)
     await kor.wait(10)
     assert (len(await kor.outbox("USA")), len(await kor.outbox("JPN"))) == (numbers, 1), "its own comes home freely"
