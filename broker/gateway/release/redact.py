@@ -18,7 +18,7 @@ from broker.gateway.release.lattice import Level
 from broker.gateway.release.shown import NUMBERS
 from broker.gateway.release.steps import cell_step, copy_step, leaf_step, together
 from broker.leaves import HEADER, Node, node_of
-from vedette.v1 import content_pb2, measures_pb2
+from vedette.v1 import content_pb2, measures_pb2, options_pb2
 from vedette.v1.options_pb2 import Coarsening
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:
         return cell_step(node, shown, minimum_interval_ns)
     if not (_is_all_identity(node) or any(path.startswith(f"{node.path}.") for path in shown.levels)):
         return None
-    may_be_empty = not (_is_all_identity(node) or _says_by_default(node, shown))
+    may_be_empty = not (_is_all_identity(node) or _always_says(node, shown))
     return _message_step(field, _steps(node, shown, minimum_interval_ns), may_be_empty=may_be_empty)
 
 
@@ -107,13 +107,14 @@ def _is_all_identity(node: Node) -> bool:
     return node.coarsening == Coarsening.COARSENING_IDENTITY
 
 
-def _says_by_default(node: Node, shown: Shown) -> bool:
-    """Say whether a message with nothing set in it says something that is shown: "zero", "no"."""
+def _always_says(node: Node, shown: Shown) -> bool:
+    """Say whether a message says something that is shown whatever is set: what is required, or a plain zero or no."""
     return any(
         each.path in shown.levels
-        and not each.field.is_repeated
-        and not each.field.has_presence
-        and each.field.cpp_type in SAYS_BY_DEFAULT
+        and (
+            each.field.GetOptions().Extensions[options_pb2.bounds].required
+            or (each.field.cpp_type in SAYS_BY_DEFAULT and not each.field.is_repeated and not each.field.has_presence)
+        )
         for each in node.below.values()
     )
 
