@@ -116,7 +116,6 @@ POLICIES_COMPILED_MAX: Final = 8  # kept compiled: the active one, the one befor
 
 # --- fusion -----------------------------------------------------------------------------------------------------------
 HORIZON_S: Final = 180.0  # how late a message may be and still be folded by exact replay
-EVENTS_MAX: Final = 256  # open events in one View
 OBJECTS_MAX: Final = 512  # tracks in one View
 REPORTS_PER_OBJECT_MAX: Final = 4_096
 NODES_PER_ORIGIN_MAX: Final = 256  # events by one origin's own names in one View: a flood displaces nobody else's

@@ -54,8 +54,8 @@ def _compile(scratch: Path) -> dict[str, str] | None:
             f"--proto_path={include}",
             f"--python_out={scratch}",
             f"--grpc_python_out={scratch}",
-            f"--mypy_out={scratch}",
-            f"--mypy_grpc_out={scratch}",
+            f"--mypy_out=quiet:{scratch}",  # it would name every file that it writes
+            f"--mypy_grpc_out=quiet:{scratch}",
             *sources,
         ]
     )

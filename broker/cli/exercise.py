@@ -81,8 +81,17 @@ def show(name: str, scenarios: Path | None, seed: int | None) -> None:
 @click.option("--rate", type=float, help="How many times faster than life, instead of the scenario's rate.")
 @_SEED
 @_SCENARIOS
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=limits.CALL_DEADLINE_S,
+              show_default=True, help="Seconds to wait for each answer of a gateway.")  # fmt: skip
 def run(
-    name: str, *, gateways: tuple[str, ...], certs: Path, rate: float | None, seed: int | None, scenarios: Path | None
+    name: str,
+    *,
+    gateways: tuple[str, ...],
+    certs: Path,
+    rate: float | None,
+    seed: int | None,
+    scenarios: Path | None,
+    timeout_s: float,
 ) -> None:
     """Play a scenario: every sensor reports its lines to its nation's gateway, at the exercise's pace."""
     import asyncio
@@ -99,7 +108,7 @@ def run(
         addresses = _addresses(gateways, scenario)
         nations = {code: load_nation(code) for code in scenario.nations}
         timeline = make_timeline(scenario, nations)
-        open_reporter = reporters(addresses, certs, nations)
+        open_reporter = reporters(addresses, certs, nations, deadline_s=timeout_s)
     except (BadScenario, LoadError, OSError, TlsError) as problem:
         _fail(str(problem), Exit.USAGE)
     click.echo(f"EXERCISE {name}: {len(timeline.reports)} lines at {scenario.rate:g} times life's pace", err=True)

@@ -75,5 +75,15 @@ def test_every_command_that_a_document_shows_exists_with_its_options(path: Path)
                 assert word.partition("=")[0] in known, f"vedette {line}: no option {word}"
 
 
+def test_the_command_of_the_other_language_that_the_readme_shows_is_one_that_it_takes() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^    node (\S+) (\w+) (.*)$", readme, re.MULTILINE)
+    assert {verb for _, verb, _ in commands} == {"report", "watch"}
+    for script, _, rest in commands:
+        source = (ROOT / script).read_text(encoding="utf-8")
+        known = set(re.findall(r"^  '?([a-z-]+)'?: \{ type:", source, re.MULTILINE))
+        assert set(re.findall(r"--([a-z-]+)", rest)) <= known
+
+
 def security() -> str:
     return (ROOT / "SECURITY.md").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ def check(protos: Path) -> subprocess.CompletedProcess[str]:
 def test_the_generated_code_is_what_the_agreement_says(protos: Path) -> None:
     done = check(protos)
     assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == "", "what is in order says nothing"
 
 
 def test_a_change_that_was_not_generated_is_noticed(protos: Path, tmp_path: Path) -> None:

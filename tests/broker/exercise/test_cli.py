@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
+from broker import limits
 from broker.cli import Exit
 from broker.cli.exercise import exercise
+from certs.issue import authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +92,14 @@ def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
     result = invoke("run", "small", "--scenarios", tmp_path, "--certs", tmp_path, "--gateway", "KOR=127.0.0.1:1")
     assert result.exit_code == Exit.USAGE
     assert "holds no certificate of a system" in result.output
+
+
+def test_a_gateway_that_is_away_is_waited_for_as_long_as_one_says(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL, encoding="utf-8")
+    authority(tmp_path / "certs", nations=["KOR", "USA"])
+    words = ("run", "small", "--scenarios", tmp_path, "--certs", tmp_path / "certs", "--gateway", "KOR=127.0.0.1:1")
+    began_s = time.monotonic()
+    result = invoke(*words, "--timeout", "0.3")
+    assert result.exit_code == Exit.UNREACHABLE
+    assert "no answer within 0.3 s" in result.output
+    assert time.monotonic() - began_s < limits.CALL_DEADLINE_S

@@ -213,7 +213,7 @@ def test_a_flood_of_events_takes_no_more_room_and_the_newest_still_wakes() -> No
 def test_one_nations_flood_of_events_pushes_out_no_event_of_another() -> None:
     book = AlarmBook()
     assert told(book, said("a")) == [RAISE]
-    for number in range(limits.EVENTS_MAX + 10):
+    for number in range(limits.NODES_PER_ORIGIN_MAX + 10):
         book.fold(said(f"m{number}", event=number.to_bytes(16, "big"), origin="USA"))
         book.fold(said("x", "", origin="USA", cancels=[f"n{number}"]))
     assert told(book, status("s", NOT_A_LAUNCH)) == [LOWER], "or the siren would never end"
