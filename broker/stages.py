@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
+    from certs.members import Members
     from vedette.v1.envelope_pb2 import RoutingHeader
 
 Labels: TypeAlias = tuple[str, str, str, str]  # origin, recipient, precedence, mode
@@ -116,6 +117,11 @@ class Metrics:
         self.policy_rejected = Counter(
             "vedette_policy_rejected_total", "Policy files that were not taken over.", registry=reg
         )
+        self.members_expiry = Gauge(
+            "vedette_members_expiry_timestamp_seconds",
+            "When the members document in force expires: from then on, no process starts with it.",
+            registry=reg,
+        )
         self.certificate_days = Gauge(
             "vedette_certificate_days_left", "Days until a certificate expires.", ["certificate"], registry=reg
         )
@@ -135,6 +141,10 @@ class Metrics:
         self.audit_dropped = Counter(
             "vedette_audit_dropped_total", "Audit entries that found no room; itself audited.", registry=reg
         )
+
+    def show_members(self, members: Members) -> None:
+        """Show when the members document in force expires; made to listen to `MembersInForce`."""
+        self.members_expiry.set(members.expires_ns / SECOND_NS)
 
     def took(self, leg: Leg, labels: Labels, duration_ns: int) -> None:
         """Observe one leg of one message. A negative time is counted as unusable: a clock was set back in between."""

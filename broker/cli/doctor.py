@@ -63,6 +63,7 @@ def doctor(settings_file: Path, *, offline: bool) -> None:
 
 
 def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
+    from broker import limits
     from broker.clock import SystemClock
     from broker.gateway.load import LoadError, load_nation
     from broker.gateway.policy import PolicyRefused, read_policy
@@ -82,7 +83,11 @@ def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
     except MembersError as error:
         yield Finding("D02 members", good=False, text=str(error), exit=Exit.UNVERIFIED)
         return
-    yield Finding("D02 members", good=True, text=f"version {members.current.version} of the members document holds")
+    days = (members.current.expires_ns - clock.wall_ns()) / limits.SECOND_NS / 86400
+    text = f"version {members.current.version} of the members document holds, {days:.1f} days left"
+    if days < DAYS_LEFT_WARN:
+        text += ": ask the members' authorities for the next one"
+    yield Finding("D02 members", good=True, text=text)
     try:
         Keyring.load(settings.certs_dir).check(members.current, settings.nation, clock.wall_ns())
         yield Finding("D03 keys", good=True, text="every signing key is known and may sign")

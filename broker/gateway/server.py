@@ -171,6 +171,8 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock, metrics = SystemClock(), Metrics()
     members = MembersInForce.start(settings.members, settings.members_digest, clock)
+    metrics.show_members(members.current)
+    members.listeners.append(metrics.show_members)
     keyring = Keyring.load(settings.certs_dir)
     keyring.check(members.current, settings.nation, clock.wall_ns())
     store = await open_sqlite(settings.data_dir / "gateway.sqlite")

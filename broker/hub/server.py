@@ -121,6 +121,8 @@ async def serving(
         store = store or await open_sqlite(settings.data_dir / STORE_NAME)
         stack.push_async_callback(store.close)
         metrics = HubMetrics()
+        metrics.show_members(members.current)
+        members.listeners.append(metrics.show_members)
         audit = _open_audit(settings.data_dir, clock, metrics)
         stack.push_async_callback(audit.close)
         if cause := known.against(await store.state(known.PREFIX), known.MEMBERS, members.current):

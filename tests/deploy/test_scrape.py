@@ -36,6 +36,7 @@ def gateway_port(world: Authority) -> Iterator[int]:
     """Serve the metrics of a gateway of KOR that has heard one canary; return the port."""
     metrics = Metrics()
     metrics.hub_connected.set(1)
+    metrics.members_expiry.set(time.time() + 30 * 86_400)
     metrics.canary.labels("USA", "real-world").set(time.time())
     home, port = world.home("KOR"), free_port()
     server, thread = serve_metrics(

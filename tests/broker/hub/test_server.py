@@ -146,6 +146,12 @@ def as_usa(header: envelope_pb2.RoutingHeader) -> None:
     header.origin = "USA"
 
 
+async def test_a_hub_shows_when_its_members_document_expires(running: Running) -> None:
+    parts = running.hub.parts
+    shown_s = parts.metrics.registry.get_sample_value("vedette_members_expiry_timestamp_seconds")
+    assert shown_s == pytest.approx(parts.door.members.expires_ns / limits.SECOND_NS)
+
+
 async def test_a_hub_counts_what_its_audit_trail_loses(running: Running) -> None:
     parts = running.hub.parts
     for number in range(3 * limits.AUDIT_QUEUE_MAX):  # faster than the trail's thread takes them
