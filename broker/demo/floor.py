@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from broker.clock import nanoseconds
@@ -56,6 +57,8 @@ class Floor:
     hub_connected: bool = False
     latencies_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     gaps: int = 0
+    absent: dict[str, tuple[int, float]] = field(default_factory=dict)  # whose gateway was killed, from when to when
+    waited: int = 0  # messages that lay in the outbox of such a gateway
 
     async def watch(self, client: Client) -> None:
         """Take what the gateway shows, until cancelled."""
@@ -134,6 +137,10 @@ class Floor:
                 stamps.delivered_at,
             )
         ]
+        from_ns, to_ns = self.absent.get(warning.header.origin, (inf, 0.0))
+        if times_ns[0] < to_ns and times_ns[1] > from_ns:
+            self.waited += 1  # for its gateway to be there again: that is no latency of the way
+            return
         durations = [later - earlier for earlier, later in pairwise(times_ns)]
         durations.append(times_ns[-1] - times_ns[0])
         for leg, duration_ns in zip(LEGS, durations, strict=True):

@@ -10,6 +10,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from broker.client import Client, Unreachable
@@ -92,12 +93,15 @@ class Story:
         self.cut_off = outage.nation
         await self._at(outage.from_s)
         process, floor = self.world.gateways[outage.nation], self.floors[outage.nation]
+        killed_ns = time.time_ns()
+        self._note_absent(killed_ns, inf)
         await asyncio.to_thread(process.kill)
         self.say(f"the gateway of {outage.nation} was killed")
         alarms_before = len(floor.alarms)
         await self._false_alarm()
         await self._at(outage.to_s)
         begun = time.monotonic()
+        self._note_absent(killed_ns, time.time_ns())
         process.start()
         await asyncio.to_thread(process.wait)
         self.say(f"the gateway of {outage.nation} is back and catches up")
@@ -108,6 +112,11 @@ class Story:
         self.sirens_after_return = sum(change.event_id in false_events for change in floor.alarms[alarms_before:])
         sirens = "no siren" if self.sirens_after_return == 0 else "A SIREN"
         self.say(f"{outage.nation} has everything after {self.behind_s:.1f} s, and {sirens} for what was cancelled")
+
+    def _note_absent(self, from_ns: int, to_ns: float) -> None:
+        """Let the floors tell what waited for the gateway that was cut off from what was on its way."""
+        for floor in self.floors.values():
+            floor.absent[self.cut_off] = (from_ns, to_ns)
 
     async def _false_alarm(self) -> None:
         others = [nation for nation in self.nations if nation not in (LIAR, self.cut_off)]

@@ -47,7 +47,11 @@ def summarise(story: Story) -> dict[str, Any]:
             {"what": attempt.what, "expected": attempt.expected, "answer": attempt.answer} for attempt in story.attempts
         ],
         "recipients": {nation: _recipient(story, floor) for nation, floor in story.floors.items()},
-        "cut_off": {"nation": story.cut_off, "had_everything_after_s": round(story.behind_s, 2)},
+        "cut_off": {
+            "nation": story.cut_off,
+            "had_everything_after_s": round(story.behind_s, 2),
+            "waited_in_its_outbox": sum(floor.waited for floor in story.floors.values()),  # and count in no leg
+        },
         "withheld": _decisions(story),
         "promises": [{"text": promise.text, "held": promise.held} for promise in promises(story)],
     }
@@ -97,6 +101,8 @@ def lines(story: Story) -> Iterator[str]:
     yield "legs, in ms (p50 / p99)"
     for leg, facts in found["legs_ms"].items():
         yield f"  {leg}: {facts['p50']} / {facts['p99']}  ({facts['count']})"
+    if waited := found["cut_off"]["waited_in_its_outbox"]:
+        yield f"  without {waited} that lay in the outbox of {story.cut_off}'s gateway while it was killed"
     yield "what each nation had"
     for nation, facts in found["recipients"].items():
         area = facts["impact_ellipse_km2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -133,6 +134,29 @@ def test_each_leg_has_its_median_and_its_worst_percentile(story: Story) -> None:
     assert list(legs) == list(LEGS)
     assert [facts["p50"] for facts in legs.values()] == pytest.approx([LEG_MS] * 4 + [4 * LEG_MS])
     assert {facts["count"] for facts in legs.values()} == {3}
+
+
+def test_what_lay_in_the_outbox_of_a_killed_gateway_counts_in_no_leg_and_is_said(story: Story) -> None:
+    before = summarise(story)["legs_ms"]
+    released_ns = story.exercise.wall_zero.ToNanoseconds() + 60 * SECOND_NS
+    hub_ns = released_ns + LEG_MS * 1_000_000
+    floor, story.cut_off = story.floors["USA"], "KOR"
+    for absent, waits in (
+        ((released_ns + 1, hub_ns - 1), True),  # sealed before, taken by the hub after
+        ((released_ns + 1, inf), True),
+        ((released_ns - 2 * SECOND_NS, released_ns + 1), True),  # its delay was over while the gateway was away
+        ((released_ns - 2 * SECOND_NS, released_ns - SECOND_NS), False),
+        ((hub_ns + 1, inf), False),
+    ):
+        floor.absent["KOR"], floor.waited = absent, 0
+        show(story, track(9))
+        assert floor.waited == waits
+    floor.waited = 3
+    legs = summarise(story)["legs_ms"]
+    assert {facts["count"] for facts in legs.values()} == {3 + 2}
+    assert [facts["p99"] for facts in legs.values()] == [facts["p99"] for facts in before.values()]
+    assert summarise(story)["cut_off"]["waited_in_its_outbox"] == 3
+    assert "  without 3 that lay in the outbox of KOR's gateway while it was killed" in list(lines(story))
 
 
 def test_a_recipient_has_the_time_from_the_launch_to_its_first_report(story: Story, timeline: Timeline) -> None:
