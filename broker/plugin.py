@@ -38,10 +38,56 @@ class Reported:
 
 
 class Adapter(Protocol):
-    """Reads one sensor's lines, in order. May remember: a sensor's lines depend on each other."""
+    """Reads one sensor's lines, in order. May remember: a sensor's lines depend on each other.
+
+    What the next lines depend on and no report shows goes into its `Memory` as soon as it changes, so that an adapter
+    opened over the same memory, at any later time, reads on as this one would have.
+    """
 
     def read(self, line: bytes) -> Sequence[Reported]:
-        """Return what the line says, possibly nothing. Raises UnreadableLine; then nothing of it was taken over."""
+        """Return what the line says, possibly nothing. Raises UnreadableLine; then nothing of it was taken over.
+
+        What `Memory.reported` raises it lets pass, likewise with nothing taken over: the line is then read again.
+        """
+
+
+class Memory(Protocol):
+    """What is known of one session of one sensor system, from before this process too. The gateway keeps it durably."""
+
+    def noted(self) -> Mapping[str, bytes]:
+        """Return all notes, by their names. Both are the adapter's own."""
+
+    def note(self, name: str, value: bytes) -> None:
+        """Write a note in the place of an earlier one; an empty value forgets it. For what changes seldom."""
+
+    def reported(self, message_id: bytes) -> content_pb2.Content | None:
+        """Return what was reported under an id before this adapter was opened; None if nothing is known of it.
+
+        Asked only for what the adapter does not remember itself.
+        """
+
+
+@dataclass(slots=True)
+class PlainMemory:
+    """A memory that ends with the process: for tools, tests, and an adapter that runs by itself."""
+
+    notes: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[bytes, content_pb2.Content] = field(default_factory=dict)  # by message id; whoever reads adds them
+
+    def noted(self) -> Mapping[str, bytes]:
+        """Return all notes."""
+        return dict(self.notes)
+
+    def note(self, name: str, value: bytes) -> None:
+        """Write a note, or forget it."""
+        if value:
+            self.notes[name] = value
+        else:
+            self.notes.pop(name, None)
+
+    def reported(self, message_id: bytes) -> content_pb2.Content | None:
+        """Return what was reported under an id."""
+        return self.contents.get(message_id)
 
 
 class Sight(Enum):
@@ -112,7 +158,7 @@ class NativeFormat:
     """One native feed: how its lines are read and, for exercises, written."""
 
     name: str
-    open: Callable[[], Adapter]  # a fresh adapter for each session
+    open: Callable[[Memory], Adapter]  # an adapter for one session, which goes on where its memory ends
     write: Callable[[Observation, Sensor], bytes]  # one line, without its line end
 
 

@@ -11,13 +11,17 @@ A nation brings a function that reads one line and remembers nothing; the sessio
 
 The line is read whole before anything is remembered: what raises UnreadableLine leaves no trace. A correction or a
 cancellation is never refused for want of memory: it names its target, and the gateway knows what it sent.
+
+A session outlives its process. Of each track number whose next use would not be the first, the generation and what
+dropped it are noted in the gateway's memory; of which object an earlier line spoke is seen from what it reported.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -29,13 +33,13 @@ from vedette.v1 import content_pb2, envelope_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from broker.plugin import Observation
+    from broker.plugin import Memory, Observation
 
 __all__ = ["Body", "Head", "Retraction", "Session", "Statement", "line_number"]
 
 Body = content_pb2.LaunchDetection | content_pb2.TrackUpdate | content_pb2.ImpactPrediction | content_pb2.EventStatus
 
-Value = TypeVar("Value")
+_EVENT: Final = re.compile(rb"([^#]+)(?:#([0-9]{1,9}))?")
 
 # After these a sensor no longer holds the object, and its number is free.
 DROPPED: Final = frozenset(
@@ -86,6 +90,15 @@ class _Track:
     generation: int = 1
     dropped_by: str = ""  # the line that dropped it; empty while it is held
 
+    def pack(self) -> bytes:
+        """Return what `unpack` reads; nothing for a number that was used once at most."""
+        return f"{self.generation} {self.dropped_by}".encode() if self != _Track() else b""
+
+    @classmethod
+    def unpack(cls, note: bytes) -> _Track:
+        generation, _, dropped_by = note.decode().partition(" ")
+        return cls(int(generation), dropped_by)
+
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
@@ -98,16 +111,28 @@ class _Subject:
         suffix = f"#{self.generation}" if self.generation > 1 else ""
         return f"{self.track}{suffix}".encode()
 
+    @classmethod
+    def of(cls, content: content_pb2.Content) -> _Subject | None:
+        """Return the object that a reported message spoke of; None for one that is not of this kind."""
+        found = _EVENT.fullmatch(_event_id(content))
+        return cls(found[1].decode(), int(found[2] or 1)) if found else None
+
 
 @dataclass(slots=True)
 class Session:
     """The adapter of a nation whose lines stand alone but for the numbers in them."""
 
     parse: Callable[[bytes], Statement | Retraction]  # raises UnreadableLine
+    memory: Memory
     tracks_most: int = limits.NATIVE_TRACKS_MAX
     lines_most: int = limits.NATIVE_LINES_MAX
     _tracks: OrderedDict[str, _Track] = field(default_factory=OrderedDict)
     _lines: OrderedDict[str, _Subject] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        """Take up the track numbers as an earlier process left them."""
+        for name, note in self.memory.noted().items():
+            self._tracks[name] = _Track.unpack(note)
 
     def read(self, line: bytes) -> Sequence[Reported]:
         """Return what the line says. Raises UnreadableLine; then nothing of it was taken over."""
@@ -122,28 +147,54 @@ class Session:
     def _subject(self, said: Statement) -> _Subject:
         """Return the object that the line speaks of, and remember that it did."""
         line = f"{said.head.sensor}/{said.head.number}"
-        if line in self._lines:
-            return self._lines[line]
+        known = self._spoke_of(line)
+        if known is not None:
+            return known
+        corrected = self._spoke_of(f"{said.head.sensor}/{said.corrects}") if said.corrects else None
         name = f"{said.head.sensor}/{said.track:04d}"
-        track = _kept(self._tracks, name, _Track(), self.tracks_most)
+        track = self._track(name)
         begins = isinstance(said.body, content_pb2.LaunchDetection | content_pb2.TrackUpdate) and not said.corrects
         if begins and track.dropped_by:
             track.generation += 1
             track.dropped_by = ""
         subject = _Subject(name, track.generation)
-        corrected = self._lines.get(f"{said.head.sensor}/{said.corrects}")
         if corrected is not None and corrected.track == name:
             subject = corrected
         if subject.generation == track.generation:
             _hold_or_drop(track, said)
-        return _kept(self._lines, line, subject, self.lines_most)
+        self.memory.note(name, track.pack())
+        return self._remember(line, subject)
 
     def _take_back(self, said: Retraction) -> None:
         """Take up a track again whose drop was cancelled."""
-        subject = self._lines.get(f"{said.head.sensor}/{said.cancels}")
+        subject = self._spoke_of(f"{said.head.sensor}/{said.cancels}")
         track = self._tracks.get(subject.track) if subject else None
-        if track is not None and track.dropped_by == said.cancels:
+        if subject is not None and track is not None and track.dropped_by == said.cancels:
             track.dropped_by = ""
+            self.memory.note(subject.track, track.pack())
+
+    def _spoke_of(self, line: str) -> _Subject | None:
+        """Return the object of which an earlier line spoke; None for a line that is not known. Changes nothing else."""
+        if line in self._lines:
+            return self._lines[line]
+        content = self.memory.reported(line.encode())
+        subject = None if content is None else _Subject.of(content)
+        return None if subject is None else self._remember(line, subject)
+
+    def _remember(self, line: str, subject: _Subject) -> _Subject:
+        self._lines[line] = subject
+        while len(self._lines) > self.lines_most:
+            self._lines.popitem(last=False)
+        return subject
+
+    def _track(self, name: str) -> _Track:
+        """Return what is known of a track number; what was not used for longest is forgotten."""
+        track = self._tracks.setdefault(name, _Track())
+        self._tracks.move_to_end(name)
+        while len(self._tracks) > self.tracks_most:
+            forgotten, _ = self._tracks.popitem(last=False)
+            self.memory.note(forgotten, b"")
+        return track
 
 
 def line_number(observation: Observation) -> str:
@@ -156,15 +207,6 @@ def _hold_or_drop(track: _Track, said: Statement) -> None:
         track.dropped_by = said.head.number
     elif said.corrects and track.dropped_by == said.corrects:
         track.dropped_by = ""
-
-
-def _kept(memory: OrderedDict[str, Value], key: str, value: Value, most: int) -> Value:
-    """Return what is remembered under the key, or remember the value; what was not used for longest is forgotten."""
-    kept = memory.setdefault(key, value)
-    memory.move_to_end(key)
-    while len(memory) > most:
-        memory.popitem(last=False)
-    return kept
 
 
 def _stated(said: Statement, subject: bytes) -> Reported:
@@ -217,6 +259,12 @@ def _refer(
     header: content_pb2.ContentHeader, sensor: str, number: str, relation: content_pb2.Relation.ValueType
 ) -> None:
     header.references.add(message_id=_message_id(sensor, number), relation=relation)
+
+
+def _event_id(content: content_pb2.Content) -> bytes:
+    body = content.WhichOneof("body")
+    event_id: bytes = getattr(getattr(content, body), "event_id", b"") if body else b""
+    return event_id
 
 
 def _message_id(sensor: str, number: str) -> bytes:

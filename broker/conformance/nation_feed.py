@@ -6,7 +6,8 @@
 * One track number is one event until the sensor has dropped it; then it is another.
 * A line that was broken on the way is unreadable or says something else, but raises nothing other than UnreadableLine,
   repeats none of its values in the reason, ends in time, and leaves no trace in the adapter.
-* Two adapters that read the same lines say the same.
+* Two adapters that read the same lines say the same, also where one of them is opened anew for every line, over the
+  memory that the one before it left; and a line that is sent again says the same again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +25,7 @@ from broker.conformance.nation_broken_lines import broken_lines
 from broker.conformance.nation_samples import UNREADABLE, Sample, meaning, read_samples
 from broker.conformance.nation_sightings import differences, life_of_a_track
 from broker.content import check_content
-from broker.plugin import Observation, UnreadableLine
+from broker.plugin import Observation, PlainMemory, UnreadableLine
 from broker.refusal import Refused
 from vedette.v1 import content_pb2, envelope_pb2
 
@@ -72,11 +74,13 @@ def _check_feed(nation: Nation, native: NativeFormat, home: Traversable) -> Feed
     written = [line for sensor in sensors for line in _check_sensor(nation, native, sensor)]
     lines = [line for sample in samples for line in sample.readable()] + written
     tried, read = _check_broken(nation, native, lines)
+    for session in (*(sample.readable() for sample in samples), written):
+        _check_restarts(native, session)
     return FeedReport(native.name, sum(len(sample.lines) for sample in samples), len(written), tried, read)
 
 
 def _check_sample(nation: Nation, native: NativeFormat, sample: Sample) -> None:
-    adapter = native.open()
+    adapter = native.open(PlainMemory())
     for line, expected in sample.lines:
         try:
             reports = adapter.read(line)
@@ -93,7 +97,7 @@ def _check_sample(nation: Nation, native: NativeFormat, sample: Sample) -> None:
 
 def _check_sensor(nation: Nation, native: NativeFormat, sensor: Sensor) -> list[bytes]:
     """Write and read the lives of two objects with the same number, and of one with another. Return the lines."""
-    adapter, lines = native.open(), []
+    adapter, lines = native.open(PlainMemory()), []
     lives = [life_of_a_track(sensor, REUSED, 0), life_of_a_track(sensor, REUSED + 1, 0)]
     lives.append(life_of_a_track(sensor, REUSED, 1_000))
     events, messages = [], set()
@@ -157,9 +161,48 @@ def _check_reported(where: str, nation: Nation, reported: Reported) -> None:
         raise ConformanceError(f"{where}: the nation itself is among those to whom its label releases")
 
 
+class _LookUp(Exception):  # noqa: N818 - a question, not an error
+    """What a memory raises that must look first."""
+
+
+class _Recorded(PlainMemory):
+    """A memory as a gateway's: what was reported has to be looked up, and then the line is read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_up: set[bytes] = set()
+
+    def reported(self, message_id: bytes) -> content_pb2.Content | None:
+        if message_id not in self.looked_up:
+            self.looked_up.add(message_id)
+            raise _LookUp
+        return super().reported(message_id)
+
+
+def _check_restarts(native: NativeFormat, lines: Sequence[bytes]) -> None:
+    """Read lines with one adapter, and with a new one for each over one memory. Twice each, and then all again."""
+    steady, memory = native.open(PlainMemory()), _Recorded()
+    twice = [line for line in lines for _ in range(2)]
+    for line in (*twice, *lines):
+        memory.looked_up.clear()
+        reports = _read_anew(native, memory, line)
+        if [reported.content for reported in reports] != [reported.content for reported in steady.read(line)]:
+            raise ConformanceError(f"{native.name}: a session goes on over a restart, but a line was read otherwise")
+        for reported in reports:
+            memory.contents.setdefault(reported.content.header.message_id, reported.content)
+
+
+def _read_anew(native: NativeFormat, memory: _Recorded, line: bytes) -> Sequence[Reported]:
+    adapter = native.open(memory)
+    for _ in range(limits.FIELD_ITEMS_MAX):
+        with suppress(_LookUp):
+            return adapter.read(line)
+    raise ConformanceError(f"{native.name}: a line depends on a few earlier reports, not on more and more of them")
+
+
 def _check_broken(nation: Nation, native: NativeFormat, lines: Sequence[bytes]) -> tuple[int, int]:
     """Read good lines with broken ones between them, and the same without: the good ones must say the same."""
-    quiet, noisy = native.open(), native.open()
+    quiet, noisy = native.open(PlainMemory()), native.open(PlainMemory())
     dice, read = random.Random(SEED), 0  # noqa: S311 - the same lines each time
     between = max(1, limits.CONFORMANCE_LINES // len(lines))
     noise = broken_lines(lines, dice, limits.CONFORMANCE_LINES)

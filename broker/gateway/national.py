@@ -132,7 +132,7 @@ class National(NationalServicer):
         """Check a report and queue what it says, in order."""
         began_ns = self.clock.monotonic_ns()
         try:
-            taken = self.intake.take(request, sender, now_ns=self.clock.wall_ns())
+            taken = await self.intake.read(request, sender, now_ns=self.clock.wall_ns(), recall=self.pipeline.recall)
         except Refused as refused:
             return refused
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:

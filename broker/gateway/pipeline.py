@@ -29,7 +29,7 @@ from broker.gateway.ledger import INTAKE, OUTBOX
 from broker.gateway.seal import Outgoing, Sealed, seal_all
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, mode_label, precedence_label
-from broker.store import Full, NewRecord, StoreError
+from broker.store import Corrupt, Full, NewRecord, StoreError
 from vedette.v1 import content_pb2, journal_pb2
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from broker.gateway.disclose import Disclosed, Discloser
     from broker.gateway.held import Held
     from broker.gateway.ledger import Ledger
+    from broker.gateway.notes import Notes
     from broker.gateway.policy import PolicyInForce
     from broker.gateway.recover import Recovered
     from broker.gateway.release import Decision
@@ -89,6 +90,7 @@ class Pipeline:
     ledger: Ledger
     held: Held
     streams: Streams
+    notes: Notes
     signer_of: Callable[[int], Signer]
     schema_version_of: Callable[[str], int]
     _queue: asyncio.Queue[Waiting | Outgoing] = field(
@@ -223,6 +225,7 @@ class Pipeline:
         sealed_ns = self.clock.monotonic_ns()
         records += [_outbox_record(each) for each in sealed]
         state |= self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
+        state |= self.notes.pending_state()
         if records or state:
             await self.store.append(records, state=state)
         del self._recovered[:recovered]
@@ -239,10 +242,24 @@ class Pipeline:
         self.ledger.note_read_back()
 
     # -- reports --------------------------------------------------------------------------------------------------
+    def may_hold(self, scope: Scope) -> bool:
+        """Return whether the store may hold reports of a system's session that this process does not remember."""
+        return self._has_forgotten or _session_name(scope) in self._old_sessions
+
+    async def recall(self, key: bytes) -> content_pb2.Content | None:
+        """Return what was reported under an intake key. Raises Refused where that cannot be known now."""
+        try:
+            record = await self.ledger.intake(key)
+        except Corrupt:  # what refers to it must not be lost as well
+            return None
+        except StoreError as error:
+            raise Refused(Reason.REASON_UNAVAILABLE, "nothing was taken; send it again") from error
+        return None if record is None else record.content
+
     async def _known(self, taken: Taken) -> bytes | None:
         """Return the digest that stands under the report's id; None for a new one, which is noted."""
         known = self._seen.get(taken.key)
-        if known is None and (self._has_forgotten or self._session_name(taken) in self._old_sessions):
+        if known is None and self.may_hold(taken.scope):
             found = await self.store.find(INTAKE, taken.key)
             known = None if found is None else found.digest
         if known is None:
@@ -271,7 +288,7 @@ class Pipeline:
             session=taken.scope.session,
             received_at=timestamp(taken.received_ns),
         )
-        name = self._session_name(taken)
+        name = _session_name(taken.scope)
         if name not in self._written_sessions:
             state[SESSION + name] = b"\x01"
             self._written_sessions.add(name)
@@ -289,11 +306,6 @@ class Pipeline:
         event_key = event_key_of(taken.content, taken.scope)
         if takes_back_event(taken.content) and event_key is not None:
             self.ledger.note_taken_back(event_key, by=taken.key)
-
-    @staticmethod
-    def _session_name(taken: Taken) -> str:
-        scope = taken.scope
-        return f"{scope.mode}/{scope.exercise_id}/{scope.system}/{scope.session}"
 
     async def _disclose(self, taken: Taken, now_ns: int, only: journal_pb2.HeldRecord | None = None) -> list[Disclosed]:
         policy = self.policy.snapshot(now_ns)
@@ -318,6 +330,7 @@ class Pipeline:
         self.streams.keep()
         self.ledger.keep()
         self.held.keep()
+        self.notes.keep()
         self._noted.clear()
         self.metrics.held.set(len(self.held))
 
@@ -375,6 +388,10 @@ class Pipeline:
         precedence, mode = precedence_label(outgoing.precedence), mode_label(outgoing.content.header.mode)
         leg = self.metrics.leg.labels(Leg.HOLD.value, self.us, outgoing.recipient, precedence, mode)
         leg.observe(held_ns / limits.SECOND_NS)
+
+
+def _session_name(scope: Scope) -> str:
+    return f"{scope.mode}/{scope.exercise_id}/{scope.system}/{scope.session}"
 
 
 def scope_of(record: journal_pb2.IntakeRecord) -> Scope:

@@ -25,6 +25,8 @@ from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkState, keep_trying, open_channel
 from broker.gateway.load import load_nation
 from broker.gateway.national import National
+from broker.gateway.notes import PREFIX as NOTES
+from broker.gateway.notes import Notes
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce, PolicyRefused
 from broker.gateway.recover import Recovery
@@ -132,7 +134,7 @@ async def run(settings: GatewaySettings) -> None:
         national = National(
             us=base.us,
             door=door,
-            intake=Intake(load_nation(base.us)),
+            intake=Intake(load_nation(base.us), pipeline.notes, pipeline.may_hold),
             pipeline=pipeline,
             delivery=delivery,
             link=link,
@@ -224,6 +226,7 @@ async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, 
         ledger=ledger,
         held=held,
         streams=streams,
+        notes=Notes(await base.store.state(NOTES)),
         signer_of=base.keyring.signer,
         schema_version_of=base.schema_version_of,
     )

@@ -9,13 +9,16 @@ and an impact area names prefectures.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.plugin import UnreadableLine
 from nations import bodies, fields, motion
 from nations.jpn.columns import columns_of, length_m, place
 from nations.session import Body, Head, Retraction, Session, Statement
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
+
+if TYPE_CHECKING:
+    from broker.plugin import Memory
 
 __all__ = ["GRADES", "KINDS", "OFFSET_H", "open_session", "parse"]
 
@@ -38,9 +41,9 @@ CAVEATS: Final = frozenset({"JPN-ONLY", "ORCON"})
 FLAG: Final = {"1": True, "0": False}
 
 
-def open_session() -> Session:
-    """Return a fresh adapter."""
-    return Session(parse)
+def open_session(memory: Memory) -> Session:
+    """Return an adapter that goes on where the memory ends."""
+    return Session(parse, memory)
 
 
 def parse(line: bytes) -> Statement | Retraction:

@@ -20,6 +20,7 @@ from nations.session import Head, Retraction, Session, Statement
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
 if TYPE_CHECKING:
+    from broker.plugin import Memory
     from nations.session import Body
 
 __all__ = ["GRADES", "KINDS", "OFFSET_H", "open_session", "parse"]
@@ -42,9 +43,9 @@ GRADES: Final = {
 CAVEATS: Final = frozenset({"KOR-ONLY", "ORCON"})
 
 
-def open_session() -> Session:
-    """Return a fresh adapter."""
-    return Session(parse)
+def open_session(memory: Memory) -> Session:
+    """Return an adapter that goes on where the memory ends."""
+    return Session(parse, memory)
 
 
 def parse(line: bytes) -> Statement | Retraction:

@@ -18,6 +18,7 @@ from nations.usa.event_xml import Event, event_of
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
 if TYPE_CHECKING:
+    from broker.plugin import Memory
     from nations.session import Body
 
 __all__ = ["ACCESS", "HOW", "open_session", "parse"]
@@ -40,9 +41,9 @@ CAVEATS: Final = frozenset({"NOFORN", "ORCON"})
 YES_NO: Final = {"true": True, "false": False}
 
 
-def open_session() -> Session:
-    """Return a fresh adapter."""
-    return Session(parse)
+def open_session(memory: Memory) -> Session:
+    """Return an adapter that goes on where the memory ends."""
+    return Session(parse, memory)
 
 
 def parse(line: bytes) -> Statement | Retraction:

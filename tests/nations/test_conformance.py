@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from broker.conformance import ConformanceError, check_nation
 from broker.conformance.nation_policy import check_policy
-from broker.plugin import Adapter, Nation, Observation, Reported, Sensor, UnreadableLine
+from broker.plugin import Adapter, Memory, Nation, Observation, PlainMemory, Reported, Sensor, UnreadableLine
 from nations.jpn import NATION
 from nations.jpn.adapter import parse
 from nations.session import Session
@@ -28,7 +29,7 @@ class Changed:
     """The Japanese adapter, with something done to each report."""
 
     def __init__(self, change: Change) -> None:
-        self.inner = FORMAT.open()
+        self.inner = FORMAT.open(PlainMemory())
         self.change = change
 
     def read(self, line: bytes) -> Sequence[Reported]:
@@ -39,7 +40,7 @@ class Raising:
     """The Japanese adapter, with another error for what it cannot read."""
 
     def __init__(self, error: Callable[[bytes], Exception]) -> None:
-        self.inner = FORMAT.open()
+        self.inner = FORMAT.open(PlainMemory())
         self.error = error
 
     def read(self, line: bytes) -> Sequence[Reported]:
@@ -53,7 +54,7 @@ class Counting:
     """An adapter in which an unreadable line leaves a trace: it counts them into the next message's id."""
 
     def __init__(self) -> None:
-        self.inner = FORMAT.open()
+        self.inner = FORMAT.open(PlainMemory())
         self.unreadable = 0
 
     def read(self, line: bytes) -> Sequence[Reported]:
@@ -71,10 +72,14 @@ class Forgetful:
     """An adapter that reads every line as if it were the first."""
 
     def read(self, line: bytes) -> Sequence[Reported]:
-        return Session(parse).read(line)
+        return Session(parse, PlainMemory()).read(line)
 
 
 def with_adapter(make: Callable[[], Adapter]) -> Nation:
+    return with_session(lambda _memory: make())
+
+
+def with_session(make: Callable[[Memory], Adapter]) -> Nation:
     return replace(NATION, formats={FORMAT.name: replace(FORMAT, open=make)})
 
 
@@ -266,13 +271,40 @@ def test_an_unreadable_line_leaves_no_trace() -> None:
     broken(with_adapter(Counting), "leaves no trace")
 
 
+def test_a_session_goes_on_over_a_restart() -> None:
+    broken(with_session(lambda _memory: FORMAT.open(PlainMemory())), "goes on over a restart")
+
+
+class Deaf(PlainMemory):
+    """A memory that does not let pass what the real one raises: nothing was ever reported."""
+
+    def __init__(self, inner: Memory) -> None:
+        self.inner = inner
+
+    def noted(self) -> Mapping[str, bytes]:
+        return self.inner.noted()
+
+    def note(self, name: str, value: bytes) -> None:
+        self.inner.note(name, value)
+
+    def reported(self, message_id: bytes) -> content_pb2.Content | None:
+        found = None
+        with suppress(Exception):
+            found = self.inner.reported(message_id)
+        return found
+
+
+def test_what_looking_up_an_earlier_report_raises_passes_through_the_adapter() -> None:
+    broken(with_session(lambda memory: FORMAT.open(Deaf(memory))), "goes on over a restart")
+
+
 def test_an_adapter_that_never_returns_is_found_out() -> None:
     released = threading.Event()
 
     class Stuck:
         def read(self, line: bytes) -> Sequence[Reported]:
             released.wait(30.0)
-            return FORMAT.open().read(line)
+            return FORMAT.open(PlainMemory()).read(line)
 
     try:
         broken(with_adapter(Stuck), "done with any line in time", patience_s=0.2)

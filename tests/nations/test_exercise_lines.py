@@ -10,7 +10,7 @@ import pytest
 from broker.content import check_content
 from broker.exercise.scenario import read_scenarios
 from broker.exercise.timeline import make_timeline
-from broker.plugin import Sight
+from broker.plugin import PlainMemory, Sight
 
 if TYPE_CHECKING:
     from broker.exercise.timeline import Reported
@@ -31,7 +31,7 @@ def test_every_line_of_an_exercise_is_read_and_passes_intake(scenario: str) -> N
     messages: set[tuple[str, bytes]] = set()
     for said in reports_of(scenario):
         native = NATIONS[said.nation].formats[said.sensor.format]
-        session = sessions.setdefault((said.nation, said.sensor.name), native.open())
+        session = sessions.setdefault((said.nation, said.sensor.name), native.open(PlainMemory()))
         (reported,) = session.read(native.write(said.observation, said.sensor))
         check_content(reported.content, incoming=False)
         messages.add((said.nation, reported.content.header.message_id))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from broker import geodesy
-from broker.plugin import Reported, UnreadableLine
+from broker.plugin import PlainMemory, Reported, UnreadableLine
 from nations.jpn import NATION
 from nations.jpn.columns import COLUMNS, written_angle
 from vedette.v1 import content_pb2, envelope_pb2
@@ -33,7 +33,7 @@ def row(record: str, **changes: str) -> bytes:
 
 
 def read(*lines: bytes) -> list[Reported]:
-    adapter = FORMAT.open()
+    adapter = FORMAT.open(PlainMemory())
     return [reported for each in lines for reported in adapter.read(each)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import geodesy
-from broker.plugin import Reported, UnreadableLine
+from broker.plugin import PlainMemory, Reported, UnreadableLine
 from nations.kor import NATION
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
@@ -34,7 +34,7 @@ def line(**changes: Any) -> bytes:
 
 
 def read(*lines: bytes) -> list[Reported]:
-    adapter = FORMAT.open()
+    adapter = FORMAT.open(PlainMemory())
     return [reported for each in lines for reported in adapter.read(each)]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker import geodesy
 from broker.content import check_content
-from broker.plugin import Observation, Sight
+from broker.plugin import Observation, PlainMemory, Sight
 from nations import bodies
 from vedette.v1 import content_pb2, measures_pb2
 
@@ -104,7 +104,7 @@ STATUSES = st.sampled_from([Sight.LOST, Sight.NOT_A_LAUNCH, Sight.ALL_CLEAR]).ma
 def round_trip(nation: Nation, sensor: Sensor, number: int, time_ns: int, said: dict[str, Any]) -> tuple[Any, Reported]:
     seen = Observation(sensor=sensor.name, track_number=number, time_ns=time_ns, **said)
     native: NativeFormat = nation.formats[sensor.format]
-    (reported,) = native.open().read(native.write(seen, sensor))
+    (reported,) = native.open(PlainMemory()).read(native.write(seen, sensor))
     check_content(reported.content, incoming=False)
     return seen, reported
 

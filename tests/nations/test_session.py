@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from broker.plugin import UnreadableLine
+from broker.plugin import PlainMemory, UnreadableLine
 from nations.session import Body, Head, Retraction, Session, Statement
 from vedette.v1 import content_pb2, envelope_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LOST = content_pb2.EVENT_STATE_TRACK_LOST
 LABEL = envelope_pb2.SecurityLabel(policy="KOR", releasable_to=["KOR"])
@@ -30,13 +35,24 @@ def parse(line: bytes) -> Statement | Retraction:
     return Statement(head, int(words[1]), bodies[words[2]], words[3] if len(words) > 3 else "")
 
 
-def events(*lines: str) -> list[str]:
+def read_all(lines: Sequence[str], *, restarting: bool) -> list[str]:
     """Return the event of each line, without the sensor; empty where a line has none."""
-    session, found = Session(parse), []
+    memory, found = PlainMemory(), []
+    session = Session(parse, memory)
     for line in lines:
         (reported,) = session.read(line.encode())
         body = reported.content.WhichOneof("body")
         found.append(getattr(reported.content, body).event_id.decode().removeprefix("radar/") if body else "")
+        if restarting:
+            memory.contents.setdefault(reported.content.header.message_id, reported.content)
+            session = Session(parse, memory)
+    return found
+
+
+def events(*lines: str) -> list[str]:
+    """Return what the lines are of, the same by a session that never stopped and by one that did after each line."""
+    found = read_all(lines, restarting=False)
+    assert read_all(lines, restarting=True) == found
     return found
 
 
@@ -97,7 +113,7 @@ def test_a_line_sent_again_says_the_same_and_changes_nothing() -> None:
 
 
 def test_an_unreadable_line_leaves_no_trace() -> None:
-    session = Session(parse)
+    session = Session(parse, PlainMemory())
     session.read(b"1 7 T")
     with pytest.raises(UnreadableLine):
         session.read(b"2 7")
@@ -106,8 +122,19 @@ def test_an_unreadable_line_leaves_no_trace() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    session = Session(parse, tracks_most=3, lines_most=5)
+    session = Session(parse, PlainMemory(), tracks_most=3, lines_most=5)
     for number in range(1, 50):
         session.read(b"%d %d T" % (number, number))
     assert len(session._tracks) == 3
     assert len(session._lines) == 5
+
+
+def test_no_more_is_noted_than_of_numbers_that_were_dropped() -> None:
+    memory = PlainMemory()
+    session = Session(parse, memory, tracks_most=3)
+    for number in range(1, 50):
+        session.read(b"%d %d T" % (number, number))
+    assert memory.notes == {}
+    for number in range(50, 60):
+        session.read(b"%d %d S" % (number, number))
+    assert set(memory.notes) == {"radar/0057", "radar/0058", "radar/0059"}

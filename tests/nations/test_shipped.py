@@ -13,7 +13,7 @@ import pytest
 
 from broker.conformance import check_nation
 from broker.gateway.release import Level, Policy, Subject, decide, lint, redact, release_instant_ns
-from broker.plugin import Nation, Observation, Sensor, Sight
+from broker.plugin import Nation, Observation, PlainMemory, Sensor, Sight
 from vedette.v1 import measures_pb2
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def said(code: str, sensor: Sensor, sight: Sight) -> Reported:
         nations_affected=("JPN",),
     )
     native = nation_of(code).formats[sensor.format]
-    (reported,) = native.open().read(native.write(seen, sensor))
+    (reported,) = native.open(PlainMemory()).read(native.write(seen, sensor))
     return reported
 
 

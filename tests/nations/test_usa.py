@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.plugin import Observation, Reported, Sight, UnreadableLine
+from broker.plugin import Observation, PlainMemory, Reported, Sight, UnreadableLine
 from nations.usa import NATION
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
@@ -21,7 +21,7 @@ def event(kind: str = "track", inside: str = ECEF, head: str = HEAD, track: str 
 
 
 def read(*lines: bytes) -> list[Reported]:
-    adapter = FORMAT.open()
+    adapter = FORMAT.open(PlainMemory())
     return [reported for each in lines for reported in adapter.read(each)]
 
 

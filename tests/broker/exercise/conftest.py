@@ -8,7 +8,7 @@ import pytest
 from broker.exercise.announcements import read_launches
 from broker.exercise.fit import Announcement, fit
 from broker.exercise.sensors import Launched
-from broker.plugin import Nation, NativeFormat, Observation, Sensor
+from broker.plugin import Memory, Nation, NativeFormat, Observation, Sensor
 from vedette.v1.measures_pb2 import MissileClass, SensorKind
 
 if TYPE_CHECKING:
@@ -95,5 +95,5 @@ def _plain_line(observation: Observation, sensor: Sensor) -> bytes:
     return f"{sensor.name} {observation.track_number} {observation.sight.value} {observation.time_ns}".encode()
 
 
-def _no_adapter() -> NoReturn:
+def _no_adapter(_memory: Memory) -> NoReturn:
     pytest.fail("an exercise writes lines and reads none")

@@ -13,7 +13,7 @@ import nations.usa
 from broker.exercise.document import BadScenario
 from broker.exercise.scenario import Scenario, Status, read_scenario, read_scenarios
 from broker.exercise.timeline import Timeline, make_timeline
-from broker.plugin import Nation, Sight
+from broker.plugin import Nation, PlainMemory, Sight
 
 if TYPE_CHECKING:
     from broker.exercise.announcements import AnnouncedLaunch
@@ -83,7 +83,7 @@ def test_the_false_alarm_is_one_nation_s_and_is_taken_back_minutes_later(false_a
 def test_every_line_can_be_written_and_read_by_its_nation(name: str, request: pytest.FixtureRequest) -> None:
     timeline: Timeline = request.getfixturevalue(name)
     adapters = {
-        (nation.code, sensor.name): nation.formats[sensor.format].open()
+        (nation.code, sensor.name): nation.formats[sensor.format].open(PlainMemory())
         for nation in SHIPPED.values()
         for sensor in nation.sensors
     }

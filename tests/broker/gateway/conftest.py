@@ -21,6 +21,8 @@ from broker.gateway.intake import Intake
 from broker.gateway.ledger import OUTBOX, Ledger
 from broker.gateway.ledger import PREFIX as LEDGER
 from broker.gateway.load import load_nation
+from broker.gateway.notes import PREFIX as NOTES
+from broker.gateway.notes import Notes
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce
 from broker.gateway.release import Policy
@@ -118,11 +120,12 @@ class Origin:
             ledger=ledger,
             held=held,
             streams=Streams(await self.store.state(STREAMS), now_ms=self.clock.wall_ns() // MILLISECOND_NS),
+            notes=Notes(await self.store.state(NOTES)),
             signer_of=keyring.signer,
             schema_version_of=lambda _: 1,
         )
         await self.pipeline.load()
-        self.intake = Intake(NATION)
+        self.intake = Intake(NATION, self.pipeline.notes, self.pipeline.may_hold)
         return self
 
     async def restart(self) -> Origin:
@@ -143,6 +146,21 @@ class Origin:
         done = await self.pipeline.offer(self.taken(content, label, precedence))
         await self.pipeline.step()
         return done.result()
+
+    async def report_line(
+        self, line: bytes, *, exercise: content_pb2.Exercise, session: str = "feed"
+    ) -> list[content_pb2.Content]:
+        """Bring one line of a sensor through, as the National service does; return what it said. Raises Refused."""
+        request = national_pb2.ReportRequest(session=session, exercise=exercise)
+        request.native.format, request.native.line = next(iter(NATION.formats)), line
+        sender = Identity(MemberId(self.us), Role.SYSTEM, EXERCISE, "feed", "spiffe://kor.vedette/system")
+        now_ns, recall = self.clock.wall_ns(), self.pipeline.recall
+        messages = await self.intake.read(request, sender, now_ns=now_ns, recall=recall)
+        for taken in messages:
+            done = await self.pipeline.offer(taken)
+            await self.pipeline.step()
+            done.result()
+        return [taken.content for taken in messages]
 
     async def wait(self, seconds: float) -> None:
         """Let time pass; what is due goes."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.plugin import Observation, Sensor, Sight, UnreadableLine
 from nations import bodies, fields
 from nations.session import Body, Head, Retraction, Session, Statement, line_number
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
+
+if TYPE_CHECKING:
+    from broker.plugin import Memory
 
 __all__ = ["open_session", "write"]
 
@@ -29,9 +32,9 @@ STATES: Final = {
 STATE_WORDS: Final = {state: word for word, state in STATES.items()}
 
 
-def open_session() -> Session:
-    """Return a fresh adapter."""
-    return Session(parse)
+def open_session(memory: Memory) -> Session:
+    """Return an adapter that goes on where the memory ends."""
+    return Session(parse, memory)
 
 
 def parse(line: bytes) -> Statement | Retraction:
