@@ -46,6 +46,8 @@ def line(response: national_pb2.WatchResponse) -> str:
         case "gap":
             gap = response.gap
             count = gap.last_missing - gap.first_missing + 1
+            if not gap.origin:
+                return f"FORGOTTEN  positions {gap.first_missing} to {gap.last_missing}: longer ago than what is kept"
             return f"MISSING  {count} from {gap.origin}: numbers {gap.first_missing} to {gap.last_missing} never came"
         case _:
             state = "connected" if response.link.hub_connected else "NOT CONNECTED: nothing comes from other nations"

@@ -5,7 +5,8 @@ up, and nobody holds it up: a stopped one keeps only its place in the store. Whi
 it is there, what holds then is told once, so that nobody is woken for a launch that was cancelled meanwhile. An alarm
 waits for that a second from its own arrival and no longer: in doubt, alarm (`broker.gateway.siren`). For this the inbox
 is read ahead of the watcher, so that a slow one is not woken for what was taken back long ago either; and what the
-gateway has in its hands at that moment is brought into the inbox first, if the disk lets it in time.
+gateway has in its hands at that moment is brought into the inbox first, if the disk lets it in time. Who comes back
+after longer than anything is kept is told of the gap first, and goes on from the oldest that is left.
 
 What is told of alarms never waits in a queue, where the next warning could overtake it: it is read from the book at the
 moment at which it goes out.
@@ -23,10 +24,11 @@ from broker import limits
 from broker.clock import exercise_ns, nanoseconds, timestamp
 from broker.gateway.alarm import impact_is_past
 from broker.gateway.downlink import INBOX
+from broker.gateway.retention import last_forgotten
 from broker.gateway.siren import Siren
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, labels_of
-from broker.store import StoreError
+from broker.store import Compacted, StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, national_pb2
 
 if TYPE_CHECKING:
@@ -73,7 +75,9 @@ class Delivery:
     ) -> AsyncGenerator[national_pb2.WatchResponse, None]:
         bounds = await self.store.bounds(INBOX)
         after = bounds.last if request.live_only else _position(request.resume_after, bounds.first, bounds.last)
-        watch = _Watch(self, mode, after=after, head=bounds.last)
+        watch = _Watch(self, mode, after=max(after, bounds.first - 1), head=bounds.last)
+        if request.resume_after and not request.live_only:
+            watch.tell_forgotten(after, min(await last_forgotten(self.store, mode), bounds.first - 1))
         self._watches.add(watch)
         self.metrics.watchers.set(len(self._watches))
         try:
@@ -96,9 +100,15 @@ class _Watch:
         self._siren = Siren(after)
         self._link: national_pb2.LinkStatus | None = None  # a change to tell; the newest says it all
         self._wake = asyncio.Event()
-        self._records: asyncio.Queue[Record] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
+        self._records: asyncio.Queue[Record | national_pb2.Gap] = asyncio.Queue(maxsize=limits.FRAME_MESSAGES_MAX)
         self._tasks: list[asyncio.Task[None]] = []
         self._catching_up: list[asyncio.Task[None]] = []  # while we are behind
+
+    def tell_forgotten(self, after: int, last: int) -> None:
+        """Have the watcher told that what it would be shown next, up to the last position, is not kept any more."""
+        if after < last:
+            self._records.put_nowait(national_pb2.Gap(first_missing=after + 1, last_missing=last))
+            self._wake.set()
 
     async def run(self) -> AsyncIterator[national_pb2.WatchResponse]:
         since_ns = self._delivery.link.since_ns
@@ -139,7 +149,10 @@ class _Watch:
             link, self._link = self._link, None
             return [national_pb2.WatchResponse(link=link)]
         if not self._records.empty():
-            return self._responses(self._records.get_nowait())
+            item = self._records.get_nowait()
+            if isinstance(item, national_pb2.Gap):
+                return [national_pb2.WatchResponse(gap=item)]
+            return self._responses(item)
         if await self._is_at_head() and (changes := self._arrive()):
             return [national_pb2.WatchResponse(alarm=change) for change in changes]
         return []
@@ -161,10 +174,20 @@ class _Watch:
             after = records[-1].position
 
     async def _read(self) -> None:
+        after = self._position
         try:
-            async for record in self._delivery.store.follow(INBOX, after=self._position, lane=self.mode):
-                await self._records.put(record)
-                self._wake.set()
+            while True:
+                try:
+                    async for record in self._delivery.store.follow(INBOX, after=after, lane=self.mode):
+                        after = record.position
+                        await self._records.put(record)
+                        self._wake.set()
+                except Compacted as trimmed:  # the watcher stood still for longer than anything is kept
+                    last = min(await last_forgotten(self._delivery.store, self.mode), trimmed.first - 1)
+                    if after < last:
+                        await self._records.put(national_pb2.Gap(first_missing=after + 1, last_missing=last))
+                        self._wake.set()
+                    after = trimmed.first - 1
         finally:
             self._wake.set()
 
@@ -208,12 +231,15 @@ class _Watch:
 
     async def _look_ahead(self) -> None:
         """Have the siren know of what arrives when it arrives, however slow the watcher is."""
-        follow = self._delivery.store.follow(INBOX, after=self._siren.folded, lane=self.mode)
         with contextlib.suppress(StoreError):  # `_read` comes there too, and says it
-            async for record in follow:
-                self._fold_ahead(record)
-                self._wake.set()
-                await asyncio.sleep(0)  # a long backlog holds up nobody else
+            while True:
+                try:
+                    async for record in self._delivery.store.follow(INBOX, after=self._siren.folded, lane=self.mode):
+                        self._fold_ahead(record)
+                        self._wake.set()
+                        await asyncio.sleep(0)  # a long backlog holds up nobody else
+                except Compacted as trimmed:
+                    self._siren.folded = max(self._siren.folded, trimmed.first - 1)
 
     async def _wake_when_live(self) -> None:
         await self._delivery.live.wait()
@@ -243,9 +269,8 @@ class _Watch:
         more = True
         with contextlib.suppress(StoreError):  # what cannot be read is in doubt
             while more:
-                records = await self._delivery.store.read(
-                    INBOX, after=self._siren.folded, limit=limits.READ_BATCH, lane=self.mode
-                )
+                after = max(self._siren.folded, (await self._delivery.store.bounds(INBOX)).first - 1)
+                records = await self._delivery.store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
                 for record in records:
                     self._fold_ahead(record)
                 more = len(records) == limits.READ_BATCH
@@ -329,7 +354,7 @@ def _now_s() -> float:
 
 
 def _position(token: bytes, first: int, last: int) -> int:
-    """Return the store position of a watcher's token; from the oldest kept if that is gone."""
+    """Return the store position of a watcher's token, though it may be gone; without one, all that is kept follows."""
     if not token:
         return first - 1
     if len(token) != POSITION_BYTES:
@@ -337,4 +362,4 @@ def _position(token: bytes, first: int, last: int) -> int:
     position = int.from_bytes(token, "big")
     if position > last:
         raise Refused(Reason.REASON_BAD_POSITION, "this gateway never gave out that position")
-    return max(position, first - 1)
+    return position

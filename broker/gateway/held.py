@@ -102,6 +102,10 @@ class Held:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
+    def waiting_keys(self) -> set[bytes]:
+        """Return the intake keys of all that wait for their time."""
+        return {place.intake_key for place in self._kept}
+
     def __len__(self) -> int:
         return len(self._kept)
 

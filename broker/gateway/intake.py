@@ -45,6 +45,7 @@ _CAVEAT: Final = re.compile(r"[A-Z0-9-]{1,32}")
 _SESSION: Final = re.compile(r"[A-Za-z0-9._:-]{0,64}")
 
 
+ADAPTERS: Final = "adapters"  # the group of notes that says when the notes of each adapter were used
 EXERCISES: Final = "exercises"  # the group of notes with time bases: when each was first named, and the base
 _TIME_BYTES: Final = 8
 
@@ -279,6 +280,13 @@ class _Memory:
         for name, value in self._changed.items():
             self._notes.note(self._group, name, value)
         self._changed.clear()
+        if self._notes.count(self._group):
+            self._notes.use(ADAPTERS, self._group)
+        if self._notes.count(ADAPTERS) > ADAPTERS_MAX:
+            used = self._notes.of(ADAPTERS)
+            longest_unused = min(used, key=used.__getitem__)
+            self._notes.forget(longest_unused)
+            self._notes.note(ADAPTERS, longest_unused, b"")
 
 
 def check_label(precedence: int, label: envelope_pb2.SecurityLabel) -> None:

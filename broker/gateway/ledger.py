@@ -5,6 +5,9 @@ identity that only depends on its keys; what it said is read from the envelope. 
 the store's state: which events a recipient knows, which messages correct which, when an object was last shown.
 
 Changes are tentative until `keep`, like the numbers of the streams: a batch that was not stored leaves no memory.
+
+Small values are forgotten with the messages that they speak of (`broker.gateway.retention`): each begins with its age,
+the number of the mark before which it was written, or needed, last.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ OUTBOX = "outbox"
 KEY_BYTES = 32
 CHAIN_MAX = 64  # corrections of corrections that are followed
 READ_BACK = "read-back"
+AGE_BYTES = 4
 
 
 class Issued(NamedTuple):
@@ -43,9 +47,16 @@ class Ledger:
     origin: str
     ids: Ids
     _kept: dict[str, bytes]
-    _pending: dict[str, bytes] = field(default_factory=dict)
+    age: int = 0  # the number of the next mark
+    _pending: dict[str, bytes] = field(default_factory=dict)  # an empty value: to be forgotten
     _pending_intake: dict[bytes, journal_pb2.IntakeRecord] = field(default_factory=dict)
     _pending_sealed: dict[bytes, Issued] = field(default_factory=dict)
+    _by_age: dict[int, set[str]] = field(default_factory=dict)  # names; some of them were written again since
+
+    def __post_init__(self) -> None:
+        """Sort by age what was kept."""
+        for name, value in self._kept.items():
+            self._by_age.setdefault(_age(value), set()).add(name)
 
     # -- small values ---------------------------------------------------------------------------------------------
     def event_label(self, recipient: str, event_id: bytes) -> envelope_pb2.SecurityLabel | None:
@@ -62,6 +73,8 @@ class Ledger:
         if known is None or known.classification < label.classification:
             kept = envelope_pb2.SecurityLabel(policy=label.policy, classification=label.classification)
             self._set(f"event/{recipient}/{event_id.hex()}", kept.SerializeToString())
+        else:
+            self._renew(f"event/{recipient}/{event_id.hex()}")
 
     def shown_at_ns(self, recipient: str, object_key: bytes) -> int | None:
         """Return the time for which the object was last shown to the recipient, in the content's own time."""
@@ -95,13 +108,17 @@ class Ledger:
         return bool(self._get(f"cancelled/{key.hex()}"))
 
     def note_cancelled(self, key: bytes) -> None:
-        """Leave a tombstone for a message and its corrections, for ever: what comes late is told to nobody."""
+        """Leave a tombstone for a message and its corrections: what comes late is told to nobody."""
         for each in (key, *self.corrections_of(key)):
             self._set(f"cancelled/{each.hex()}", b"\x01")
 
     def is_taken_back(self, event_key: bytes) -> bool:
         """Return whether an event was taken back, perhaps before it came, by a status that stands."""
-        return any(self.stands(by) for by in _keys(self._get(f"taken-back/{event_key.hex()}") or b""))
+        name = f"taken-back/{event_key.hex()}"
+        is_so = any(self.stands(by) for by in _keys(self._get(name) or b""))
+        if is_so:
+            self._renew(name)  # as long as anything is said of the event
+        return is_so
 
     def note_taken_back(self, event_key: bytes, *, by: bytes) -> None:
         """Leave a tombstone for an event: what comes late is told to nobody, as long as the status `by` stands."""
@@ -167,23 +184,61 @@ class Ledger:
         """Return what must be stored together with the batch."""
         return dict(self._pending)
 
+    def forget(self, *, through: int, most: int) -> bool:
+        """Forget values of that age or older with the batch, at most so many; return whether there may be more."""
+        for age in sorted(age for age in self._by_age if age <= through):
+            names = self._by_age[age]
+            while names:
+                if most == 0:
+                    return True
+                name = names.pop()
+                value = self._value(name)
+                if value and _age(value) <= through:
+                    self._pending[name] = b""
+                    most -= 1
+            del self._by_age[age]
+        return False
+
     def keep(self) -> None:
         """Note that the batch is durable."""
-        self._kept.update(self._pending)
+        for name, value in self._pending.items():
+            if value:
+                self._kept[name] = value
+                self._by_age.setdefault(_age(value), set()).add(name)
+            else:
+                self._kept.pop(name, None)
+        self._pending.clear()
         self.drop()
 
     def drop(self) -> None:
         """Forget the batch."""
+        for name, value in self._pending.items():
+            if not value and name in self._kept:  # it was not forgotten after all
+                self._by_age.setdefault(_age(self._kept[name]), set()).add(name)
         self._pending.clear()
         self._pending_intake.clear()
         self._pending_sealed.clear()
 
     def _get(self, name: str) -> bytes | None:
-        value = self._pending.get(PREFIX + name)
-        return self._kept.get(PREFIX + name) if value is None else value
+        value = self._value(PREFIX + name)
+        return value[AGE_BYTES:] if value else None
 
     def _set(self, name: str, value: bytes) -> None:
-        self._pending[PREFIX + name] = value
+        self._pending[PREFIX + name] = self.age.to_bytes(AGE_BYTES, "big") + value
+
+    def _renew(self, name: str) -> None:
+        """Let a value live on that is still needed."""
+        value = self._value(PREFIX + name)
+        if value and _age(value) != self.age:
+            self._set(name, value[AGE_BYTES:])
+
+    def _value(self, full_name: str) -> bytes | None:
+        value = self._pending.get(full_name)
+        return self._kept.get(full_name) if value is None else value
+
+
+def _age(value: bytes) -> int:
+    return int.from_bytes(value[:AGE_BYTES], "big")
 
 
 def _keys(value: bytes) -> list[bytes]:

@@ -26,6 +26,7 @@ from broker.gateway.about import event_key_of, takes_back_event
 from broker.gateway.ids import Scope, intake_key
 from broker.gateway.intake import Taken
 from broker.gateway.ledger import INTAKE, OUTBOX
+from broker.gateway.notes import SESSIONS, Notes
 from broker.gateway.seal import Outgoing, Sealed, seal_all
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, mode_label, precedence_label
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from broker.gateway.disclose import Disclosed, Discloser
     from broker.gateway.held import Held
     from broker.gateway.ledger import Ledger
-    from broker.gateway.notes import Notes
     from broker.gateway.policy import PolicyInForce
     from broker.gateway.recover import Recovered
     from broker.gateway.release import Decision
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SESSION: Final = "session/"
 SEEN_MAX: Final = 200_000  # keys kept in memory; older ones are asked of the store
 BATCH_MAX: Final = 32  # reports decided in one go: more would make the first of them wait
 
@@ -64,7 +63,15 @@ class Waiting:
     done: asyncio.Future[bool]  # True: accepted; False: was here before
 
 
-Item: TypeAlias = Waiting | journal_pb2.HeldRecord | Outgoing
+@dataclass(slots=True)
+class Forgetting:
+    """Small values of some age and older are to be forgotten, a batch of them at a time."""
+
+    through: int
+    done: asyncio.Future[bool]  # whether there may be more
+
+
+Item: TypeAlias = Waiting | journal_pb2.HeldRecord | Outgoing | Forgetting
 
 
 class _Done(NamedTuple):
@@ -93,7 +100,7 @@ class Pipeline:
     notes: Notes
     signer_of: Callable[[int], Signer]
     schema_version_of: Callable[[str], int]
-    _queue: asyncio.Queue[Waiting | Outgoing] = field(
+    _queue: asyncio.Queue[Waiting | Outgoing | Forgetting] = field(
         default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
     )
     _recovered: list[Recovered] = field(default_factory=list)  # to be remembered with the next batch
@@ -101,7 +108,6 @@ class Pipeline:
     _noted: list[bytes] = field(default_factory=list)  # keys that the batch under way brought into `_seen`
     _has_forgotten: bool = False  # whether keys left `_seen`: from then on the store is asked
     _old_sessions: set[str] = field(default_factory=set)  # of which the store may hold more than we remember
-    _written_sessions: set[str] = field(default_factory=set)
 
     async def take(self, taken: Taken) -> bool:
         """Bring one report to durability. True: accepted; False: the same was here before. Raises Refused."""
@@ -117,6 +123,12 @@ class Pipeline:
         """Bring something of our own, outside policy (a canary), into the outbox."""
         await self._queue.put(outgoing)
 
+    async def forget(self, *, through: int) -> bool:
+        """Forget small values of that age and older; return whether there may be more."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self._queue.put(Forgetting(through, done))
+        return await done
+
     def learn(self, recovered: Recovered) -> None:
         """Remember what was read back of an earlier outbox, from the next batch on."""
         self._recovered.append(recovered)
@@ -124,8 +136,7 @@ class Pipeline:
     async def load(self) -> None:
         """Take over what an earlier process left."""
         self.held.load(await self.store.state("held/"))
-        self._old_sessions = {name.removeprefix(SESSION) for name in await self.store.state(SESSION)}
-        self._written_sessions = set(self._old_sessions)
+        self._old_sessions = set(self.notes.of(SESSIONS))
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -199,17 +210,19 @@ class Pipeline:
         for each in self._recovered:
             self._learn(each)
         records: list[NewRecord] = []
-        state: dict[str, bytes] = {}
         disclosed: list[tuple[Taken, Disclosed]] = []
-        answers: list[tuple[Waiting, bool]] = []
+        answers: list[tuple[Waiting | Forgetting, bool]] = []
         began_ns = self.clock.monotonic_ns()
         for item in items:
             if isinstance(item, journal_pb2.HeldRecord):
                 disclosed += await self._due(item, now_ns)
+            elif isinstance(item, Forgetting):
+                self._old_sessions.difference_update(self.notes.forget_unused(SESSIONS, through=item.through))
+                answers.append((item, self.ledger.forget(through=item.through, most=limits.TRIM_BATCH)))
             elif isinstance(item, Waiting):
                 known = await self._known(item.taken)
                 if known is None:
-                    records.append(self._intake_record(item.taken, state))
+                    records.append(self._intake_record(item.taken))
                     disclosed += [(item.taken, found) for found in await self._disclose(item.taken, now_ns)]
                     answers.append((item, True))
                 elif known == item.taken.digest:
@@ -224,7 +237,7 @@ class Pipeline:
         )
         sealed_ns = self.clock.monotonic_ns()
         records += [_outbox_record(each) for each in sealed]
-        state |= self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
+        state = self.streams.pending_state() | self.ledger.pending_state() | self.held.pending_state()
         state |= self.notes.pending_state()
         if records or state:
             await self.store.append(records, state=state)
@@ -271,7 +284,7 @@ class Pipeline:
         return known
 
     @staticmethod
-    def _answer(item: Waiting, answer: bool | Refused) -> None:  # noqa: FBT001 - what the future holds
+    def _answer(item: Waiting | Forgetting, answer: bool | Refused) -> None:  # noqa: FBT001 - what the future holds
         if item.done.done():
             return  # whoever reported went away
         if isinstance(answer, Refused):
@@ -279,7 +292,7 @@ class Pipeline:
         else:
             item.done.set_result(answer)
 
-    def _intake_record(self, taken: Taken, state: dict[str, bytes]) -> NewRecord:
+    def _intake_record(self, taken: Taken) -> NewRecord:
         record = journal_pb2.IntakeRecord(
             content=taken.content,
             precedence=taken.precedence,
@@ -288,10 +301,7 @@ class Pipeline:
             session=taken.scope.session,
             received_at=timestamp(taken.received_ns),
         )
-        name = _session_name(taken.scope)
-        if name not in self._written_sessions:
-            state[SESSION + name] = b"\x01"
-            self._written_sessions.add(name)
+        self.notes.use(SESSIONS, _session_name(taken.scope))
         self.ledger.note_intake(taken.key, record)
         self._note_references(taken)
         return NewRecord(INTAKE, taken.key, taken.digest, record.SerializeToString(), lane=taken.scope.mode)
@@ -341,11 +351,10 @@ class Pipeline:
         for key in self._noted:  # also of reports whose sender has gone: sent again, they are new
             self._seen.pop(key, None)
         self._noted.clear()
-        self._written_sessions.clear()
 
     def _refuse(self, items: Sequence[Item], refused: Refused) -> None:
         for item in items:
-            if isinstance(item, Waiting):
+            if isinstance(item, Waiting | Forgetting):
                 self._answer(item, refused)
 
     def _groups_of(self, body: str, decision: Decision) -> list[str]:

@@ -30,6 +30,7 @@ from broker.gateway.notes import Notes
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce, PolicyRefused
 from broker.gateway.recover import Recovery
+from broker.gateway.retention import Retention
 from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
 from broker.gateway.uplink import Uplink
@@ -109,6 +110,8 @@ async def run(settings: GatewaySettings) -> None:
         await _check_not_older(base, policy)
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
+        retention = Retention(base.store, pipeline, settings.retention_days * _DAY_S)
+        await retention.load()
         channels = [_channel(settings, base.members.current) for _ in range(2)]
         for channel in channels:
             stack.push_async_callback(channel.close)
@@ -156,6 +159,7 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(policy.watch())
                 group.create_task(base.members.watch())
                 group.create_task(known.keep_known(base.store, lambda: _documents(base, policy)))
+                group.create_task(retention.keep_forgetting(base.clock))
                 group.create_task(_keep_health(servicer, link))
                 if settings.canary_s > 0:
                     group.create_task(_sing(base, pipeline))

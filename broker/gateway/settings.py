@@ -9,6 +9,8 @@ from broker import limits
 from broker.settings import setting
 
 PORTS = 65_536
+DAY_S = 24 * 3600.0
+RETENTION_DAYS_MAX = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,9 @@ class GatewaySettings:
         "file of roots whose certificates may scrape; left out: anybody on that address", default=Path()
     )
     canary_s: float = setting("seconds between two canaries to each nation; 0: none", default=limits.CANARY_S)
+    retention_days: float = setting(
+        "how many days what was reported, sent and received is kept; at least 1", default=limits.RETENTION_S / DAY_S
+    )
     log_level: str = setting("debug, info, warning or error", default="info")
 
     def __post_init__(self) -> None:
@@ -39,6 +44,8 @@ class GatewaySettings:
             port = given.rpartition(":")[2]
             if given and not (port.isdigit() and int(port) < PORTS):
                 raise ValueError(f"{name} must be host:port, not {given!r}")
+        if not 1.0 <= self.retention_days <= RETENTION_DAYS_MAX:
+            raise ValueError(f"retention_days must be 1 to {RETENTION_DAYS_MAX}, not {self.retention_days!r}")
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ValueError(f"log_level must be debug, info, warning or error, not {self.log_level!r}")
         if self.canary_s < 0:

@@ -48,8 +48,10 @@ class Streams:
         for name, value in state.items():
             recipient, mode, lane, epoch = name.removeprefix(PREFIX).split("/")
             self._kept[Line(recipient, int(mode), int(lane))][int(epoch)] = int.from_bytes(value, "big")
+        self._forgotten: dict[str, bytes] = {}  # epochs beyond the bound, to be taken out of the store
         for line, epochs in self._kept.items():
             self._kept[line] = dict(sorted(epochs.items())[-limits.STREAM_EPOCHS_MAX :])
+            self._forgotten |= {f"{line.name}/{epoch}": b"" for epoch in epochs.keys() - self._kept[line].keys()}
 
     def take(self, line: Line) -> Number:
         """Return the next number of a stream."""
@@ -84,7 +86,7 @@ class Streams:
 
     def pending_state(self) -> dict[str, bytes]:
         """Return what must be stored together with the envelopes that carry the numbers taken."""
-        return {
+        return self._forgotten | {
             f"{line.name}/{epoch}": sequence.to_bytes(8, "big")
             for line, epochs in self._pending.items()
             for epoch, sequence in epochs.items()
@@ -95,6 +97,7 @@ class Streams:
         for line, epochs in self._pending.items():
             self._kept[line].update(epochs)
         self._pending.clear()
+        self._forgotten = {}
 
     def drop(self) -> None:
         """Give back what was taken: it was not stored."""

@@ -21,7 +21,7 @@ from broker.gateway.link import Leaving, in_time
 from broker.refusal import Reason, reason_name
 from broker.rpc import first_of
 from broker.stages import Leg, labels_of
-from broker.store import Corrupt, StoreError
+from broker.store import Compacted, Corrupt, StoreError
 
 import grpc.aio  # isort: skip
 
@@ -144,6 +144,8 @@ class Uplink:
                 log.critical("record %d of the outbox is damaged and was not sent", damaged.position)
                 self.audit.note("outbox-damaged", position=damaged.position)
                 after = damaged.position
+            except Compacted as forgotten:  # long acknowledged: nothing of this lane has come since
+                after = forgotten.first - 1
 
     async def _queue(self, lane: int, record: Record) -> None:
         waiting = self._waiting[lane]
@@ -268,9 +270,10 @@ class Uplink:
         await self._load_cursors()
         while True:
             with contextlib.suppress(StoreError):  # measuring never ends a gateway
+                forgotten = (await self.store.bounds(OUTBOX)).first - 1
                 waiting = [
-                    len(await self.store.read(OUTBOX, after=self._cursors[lane], limit=limits.READ_BATCH, lane=lane))
-                    for lane in LANES
+                    len(await self.store.read(OUTBOX, after=after, limit=limits.READ_BATCH, lane=lane))
+                    for lane, after in ((lane, max(self._cursors[lane], forgotten)) for lane in LANES)
                 ]
                 self.metrics.outbox.set(sum(waiting))
             await asyncio.sleep(limits.CLOCK_PROBE_S)

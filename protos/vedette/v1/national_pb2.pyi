@@ -353,7 +353,9 @@ Global___LinkStatus: _TypeAlias = LinkStatus  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):
-    """Numbers that never came: said, not waited for."""
+    """Numbers that never came: said, not waited for. Without an origin: what this gateway has forgotten, for a watch that
+    was away for longer than anything is kept; the numbers are then positions in its inbox.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -126,5 +126,7 @@ def test_an_alarm_a_gap_and_a_lost_hub_cannot_be_taken_for_a_warning() -> None:
     assert line(national_pb2.WatchResponse(alarm=alarm)).startswith("alarm over  KOR event 5a9aab7c")
     gap = national_pb2.Gap(origin="USA", first_missing=7, last_missing=9)
     assert line(national_pb2.WatchResponse(gap=gap)) == "MISSING  3 from USA: numbers 7 to 9 never came"
+    gap.origin = ""
+    assert line(national_pb2.WatchResponse(gap=gap)).startswith("FORGOTTEN  positions 7 to 9")
     link = national_pb2.LinkStatus(since=timestamp(NOW_NS))
     assert "NOT CONNECTED" in line(national_pb2.WatchResponse(link=link))

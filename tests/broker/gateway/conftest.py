@@ -170,7 +170,7 @@ class Origin:
             await self.pipeline.step()
 
     async def outbox(self, recipient: str | None = None) -> list[Sent]:
-        records = await self.store.read(OUTBOX, after=0, limit=100_000)
+        records = await self.store.read(OUTBOX, after=(await self.store.bounds(OUTBOX)).first - 1, limit=100_000)
         sent = [Sent.of(record.data) for record in records]
         return [item for item in sent if recipient in (None, item.header.recipient)]
 

@@ -16,6 +16,7 @@ from broker.clock import ManualClock, timestamp
 from broker.gateway.deliver import Delivery
 from broker.gateway.downlink import INBOX
 from broker.gateway.link import LinkState
+from broker.gateway.retention import FORGOTTEN
 from broker.refusal import Reason, Refused
 from broker.stages import Metrics
 from broker.store import NewRecord
@@ -112,7 +113,8 @@ class Watching:
             case "link":
                 return f"link {response.link.hub_connected}"
             case _:
-                return "gap"
+                gap = response.gap
+                return "gap" if gap.origin else f"forgotten {gap.first_missing} to {gap.last_missing}"
 
     async def take(self, count: int) -> list[str]:
         return [await self.next() for _ in range(count)]
@@ -525,3 +527,62 @@ async def _begin_anew(floor: Floor, watch: Watching) -> None:
     await floor.put("away", event=b"w" * 16, state=NOT_A_LAUNCH, catching_up=True)
     assert await watch.next() == "away CATCHING_UP"
     await asyncio.sleep(0.05)
+
+
+async def forget(floor: Floor, *, before: int, last: int, mode: int = EXERCISE) -> None:
+    store = floor.delivery.store
+    await store.append([], state={f"{FORGOTTEN}{mode}": last.to_bytes(8, "big")})
+    await store.trim(INBOX, before=before)
+
+
+async def test_a_watch_that_was_away_for_longer_than_anything_is_kept_is_told_and_goes_on_from_the_oldest(
+    floor: Floor,
+) -> None:
+    for name in "abcd":
+        await floor.put(name)
+    async with floor.watching() as watch:
+        await watch.take(2)
+        old = watch.position
+    await forget(floor, before=4, last=3)
+    async with floor.watching(after=old) as watch:
+        assert await watch.take(3) == ["link False", "forgotten 2 to 3", "d CATCHING_UP"]
+        newest = watch.position
+        assert await watch.take(1) == ["RAISE e"]
+    async with floor.watching(after=newest) as watch:
+        assert (await watch.take(2))[0] == "link False", "it has been told"
+    async with floor.watching() as watch:
+        assert (await watch.take(2)) == ["link False", "d CATCHING_UP"], "who asks for all gets all there is"
+
+
+async def test_nobody_is_told_of_what_was_forgotten_of_another_mode_or_seen_before(floor: Floor) -> None:
+    await floor.put("a")
+    for name in "bcd":
+        await floor.put(name, mode=TEST)
+    async with floor.watching() as watch:
+        await watch.take(2)
+        seen = watch.position
+    await forget(floor, before=4, last=1)
+    await forget(floor, before=4, last=3, mode=TEST)
+    async with floor.watching(after=seen) as watch:
+        assert await watch.take(1) == ["link False"]
+        assert await watch.nothing_more()
+        await floor.put("e")
+        assert (await watch.take(1))[0] == "e"
+
+
+async def test_a_watch_that_stood_still_for_longer_than_anything_is_kept_is_told_of_the_gap(floor: Floor) -> None:
+    count = 2 * limits.FRAME_MESSAGES_MAX
+    for number in range(1, count + 1):
+        await floor.put(f"{number}")
+    async with floor.watching() as watch:
+        await watch.take(2)  # the others wait: so many for the watch, the rest in the store
+        await asyncio.sleep(0.05)
+        await forget(floor, before=count, last=count - 1)
+        shown = await watch.take(1)
+        while f"{count} CATCHING_UP" not in shown or not any(each.startswith("forgotten") for each in shown):
+            shown += await watch.take(1)
+        (gap,) = (each for each in shown if each.startswith("forgotten"))
+        missed = range(int(gap.split()[1]), int(gap.split()[3]) + 1)
+        assert missed[-1] == count - 1
+        told = {each.split()[0] for each in shown if each.endswith("CATCHING_UP")}
+        assert told == {str(number) for number in range(2, count + 1) if number not in missed}

@@ -145,3 +145,38 @@ async def test_a_report_is_found_in_the_batch_and_in_the_store(store: Store) -> 
     assert await ledger.intake(b"i") is None, "what is durable is read from the store"
     await store.append([NewRecord(INTAKE, b"i", bytes(32), record.SerializeToString())])
     assert await ledger.intake(b"i") == record
+
+
+async def test_what_is_old_is_forgotten_a_batch_at_a_time_and_what_is_needed_lives_on(store: Store) -> None:
+    ledger = await ledger_of(store)
+    for event in (b"old", b"older", b"oldest", b"needed"):
+        ledger.note_event("JPN", event, LABEL)
+    ledger.note_taken_back(b"key", by=A)
+    await durable(store, ledger)
+    ledger.age = 1
+    ledger.note_event("JPN", b"needed", LABEL)
+    assert ledger.is_taken_back(b"key")
+    await durable(store, ledger)
+    again = await ledger_of(store)
+    assert again.forget(through=0, most=2)
+    again.drop()  # that batch was not stored
+    assert again.forget(through=0, most=2)
+    await durable(store, again)
+    assert not again.forget(through=0, most=2)
+    await durable(store, again)
+    for each in (again, await ledger_of(store)):
+        known = [event for event in (b"old", b"older", b"oldest", b"needed") if each.event_label("JPN", event)]
+        assert known == [b"needed"]
+        assert each.is_taken_back(b"key")
+
+
+async def test_what_is_needed_in_the_batch_that_would_forget_it_stays(store: Store) -> None:
+    ledger = await ledger_of(store)
+    ledger.note_event("JPN", b"event", LABEL)
+    await durable(store, ledger)
+    ledger.age = 1
+    ledger.forget(through=0, most=9)
+    assert ledger.event_label("JPN", b"event") is None
+    ledger.note_event("JPN", b"event", LABEL)
+    await durable(store, ledger)
+    assert (await ledger_of(store)).event_label("JPN", b"event") is not None

@@ -105,3 +105,14 @@ def test_epochs_that_are_too_old_to_be_remembered_are_taken_as_held() -> None:
     streams = Streams(state, now_ms=NOW_MS)
     assert streams.holds(LINE, Number(10, 99))
     assert not streams.holds(LINE, Number(11, 99))
+
+
+def test_epochs_too_old_to_be_remembered_are_taken_out_of_the_store() -> None:
+    state = {f"{LINE.name}/{epoch}": (1).to_bytes(8, "big") for epoch in range(1, STREAM_EPOCHS_MAX + 3)}
+    streams = Streams(state, now_ms=NOW_MS)
+    forgotten = {f"{LINE.name}/{epoch}": b"" for epoch in (1, 2)}
+    assert streams.pending_state() == forgotten
+    streams.drop()
+    assert streams.pending_state() == forgotten, "the batch was not stored"
+    streams.keep()
+    assert streams.pending_state() == {}
