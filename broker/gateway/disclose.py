@@ -9,6 +9,8 @@ The policy decides what a recipient may see (`broker.gateway.release`, pure). He
   anything of the event, as a bare status; both even if the policy now denies, and without a reason then;
 * a message under a delay is held, decided again when due, and may only get tighter; a cancel of it drops both, a
   correction replaces it, due at the later of the two times;
+* a message whose event was taken back is set aside when it is due: if what took the event back is itself taken back, it
+  is decided again, and may only get tighter;
 * an object, or an event, that may be shown only every so often is not shown in between.
 
 Everything here runs in one task and is tentative until the batch is durable (see ledger.py).
@@ -159,7 +161,7 @@ class Discloser:
         correcting: bytes | None = None,
         not_before_ns: int = 0,
     ) -> Disclosed:
-        if not decision.released or self._was_taken_back(taken):
+        if not decision.released or self.ledger.is_cancelled(taken.key):  # perhaps before it came
             return Disclosed(recipient, "withheld", decision)
         due_ns = max(self._released_ns(taken, decision), not_before_ns)
         if due_ns > now_ns:
@@ -168,6 +170,8 @@ class Discloser:
                 log.error("no room to hold a message for %s: it is withheld", recipient)
                 return Disclosed(recipient, "held-full", replace(decision, released=False))
             return Disclosed(recipient, "held", decision, due_ns=due_ns)
+        if self._set_aside(taken, recipient, decision):
+            return Disclosed(recipient, "withheld", decision)
         if correcting is None and self._too_soon(taken, recipient, decision):
             return Disclosed(recipient, "too-soon", decision)
         content = await self._view(taken, recipient, decision, now_ns)
@@ -175,12 +179,14 @@ class Discloser:
             content.header.references.add(message_id=correcting, relation=content_pb2.RELATION_CORRECTS)
         return self._send(taken, recipient, decision, content, due_ns)
 
-    def _was_taken_back(self, taken: Taken) -> bool:
-        """Return whether a cancellation came before its target: then nobody ever hears of the target."""
+    def _set_aside(self, taken: Taken, recipient: str, decision: Decision) -> bool:
+        """Set a message aside if its event was taken back: nobody hears of it as long as that stands."""
         event_key = event_key_of(taken.content, taken.scope)
-        return self.ledger.is_cancelled(taken.key) or (
-            event_key is not None and taken.body != "status" and self.ledger.is_taken_back(event_key)
-        )
+        if event_key is None or taken.body == "status" or not self.ledger.is_taken_back(event_key):
+            return False
+        self.ledger.renew_taken_back(event_key)
+        self.held.set_aside(taken.key, recipient, decision, event_key=event_key)
+        return True
 
     def _released_ns(self, taken: Taken, decision: Decision) -> int:
         """Return the wall time at which the message may go: a function of the cell where a time is coarse."""
@@ -265,7 +271,6 @@ class Discloser:
         """Tell everyone who got anything of the event that it was no launch."""
         if not self.ledger.stands(taken.key):
             return Disclosed(recipient, "withheld", decision)  # cancelled or corrected before it came
-        self.held.drop_event(event_key_of(taken.content, taken.scope) or taken.key, recipient)
         event_id = self._id(taken, recipient, Kind.EVENT, taken.content.status.event_id)
         known = self.ledger.event_label(recipient, event_id)
         if known is None:

@@ -114,11 +114,11 @@ class Ledger:
 
     def is_taken_back(self, event_key: bytes) -> bool:
         """Return whether an event was taken back, perhaps before it came, by a status that stands."""
-        name = f"taken-back/{event_key.hex()}"
-        is_so = any(self.stands(by) for by in _keys(self._get(name) or b""))
-        if is_so:
-            self._renew(name)  # as long as anything is said of the event
-        return is_so
+        return any(self.stands(by) for by in _keys(self._get(f"taken-back/{event_key.hex()}") or b""))
+
+    def renew_taken_back(self, event_key: bytes) -> None:
+        """Remember that an event was taken back for as long as anything is said of it."""
+        self._renew(f"taken-back/{event_key.hex()}")
 
     def note_taken_back(self, event_key: bytes, *, by: bytes) -> None:
         """Leave a tombstone for an event: what comes late is told to nobody, as long as the status `by` stands."""

@@ -217,8 +217,7 @@ class Pipeline:
             if isinstance(item, journal_pb2.HeldRecord):
                 disclosed += await self._due(item, now_ns)
             elif isinstance(item, Forgetting):
-                self._old_sessions.difference_update(self.notes.forget_unused(SESSIONS, through=item.through))
-                answers.append((item, self.ledger.forget(through=item.through, most=limits.TRIM_BATCH)))
+                answers.append((item, self._forget(item)))
             elif isinstance(item, Waiting):
                 known = await self._known(item.taken)
                 if known is None:
@@ -316,6 +315,8 @@ class Pipeline:
         event_key = event_key_of(taken.content, taken.scope)
         if takes_back_event(taken.content) and event_key is not None:
             self.ledger.note_taken_back(event_key, by=taken.key)
+        if taken.content.header.references:  # it may take back what took an event back
+            self.held.bring_back(self.ledger.is_taken_back, now_ns=self.clock.wall_ns())
 
     async def _disclose(self, taken: Taken, now_ns: int, only: journal_pb2.HeldRecord | None = None) -> list[Disclosed]:
         policy = self.policy.snapshot(now_ns)
@@ -334,6 +335,12 @@ class Pipeline:
         taken = taken_again(intake, record.intake_key)
         held_ns = now_ns - taken.received_ns
         return [(taken, replace(found, held_ns=held_ns)) for found in await self._disclose(taken, now_ns, record)]
+
+    def _forget(self, item: Forgetting) -> bool:
+        self._old_sessions.difference_update(self.notes.forget_unused(SESSIONS, through=item.through))
+        has_more = self.ledger.forget(through=item.through, most=limits.TRIM_BATCH)
+        self.held.give_up(self.ledger.is_taken_back)
+        return has_more
 
     # -- afterwards -----------------------------------------------------------------------------------------------
     def _keep(self) -> None:

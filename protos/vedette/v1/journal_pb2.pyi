@@ -67,7 +67,9 @@ Global___IntakeRecord: _TypeAlias = IntakeRecord  # noqa: Y015
 
 @_typing.final
 class HeldRecord(_message.Message):
-    """A message that waits for a policy's delay, for one recipient. What was decided may only get tighter."""
+    """A message that waits for a policy's delay, for one recipient; without a time it was set aside, because its event was
+    taken back, and comes up again if that is taken back. What was decided may only get tighter.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

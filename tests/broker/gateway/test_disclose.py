@@ -424,9 +424,77 @@ async def test_an_event_lives_again_when_the_status_that_took_it_back_is_itself_
     await kor.report(undone, reports.label())
     await kor.restart()
     await kor.report(track("b"), reports.label())
-    _, status, taken_back, live = await kor.outbox("USA")
+    _, status, taken_back, live, released_anew = await kor.outbox("USA")
     assert relations(taken_back) == [(relation, status.header.message_id)]
-    assert live.content.WhichOneof("body") == "track"
+    for item in (live, released_anew):
+        assert item.content.WhichOneof("body") == "track"
+
+
+@pytest.mark.parametrize("cancelled_after_s", [3, 30])
+async def test_what_was_held_when_its_event_was_taken_back_is_sent_once_that_is_taken_back(
+    cancelled_after_s: float,
+    kor: Origin,
+    track: Make,
+    cancel: Make,
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+) -> None:
+    await kor.report(track("held"), reports.label())
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    await kor.report(track("said meanwhile"), reports.label())
+    await kor.wait(cancelled_after_s)
+    await kor.restart()
+    assert await kor.outbox("JPN") == [], "who never heard of the event hears nothing"
+    await kor.report(cancel("x", "s"), reports.label())
+    await kor.wait(10)
+    sent = await kor.outbox("JPN")
+    assert [item.content.WhichOneof("body") for item in sent] == ["track", "track"]
+    assert [item.header.sequence for item in sent] == [1, 2]
+    assert {nanoseconds(item.header.released_at) for item in sent} == {NOW_NS + 10 * SECOND_NS}, (
+        "a function of its time"
+    )
+    await kor.wait(60)
+    assert len(await kor.outbox("JPN")) == 2
+
+
+async def test_what_was_set_aside_with_its_event_only_gets_tighter(
+    kor: Origin,
+    track: Make,
+    cancel: Make,
+    reports: ModuleType,
+    base: content_pb2.Exercise,
+    policy_of: Callable[[str], Policy],
+) -> None:
+    await kor.report(track("held"), reports.label())
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    coarse = RULES.replace("motion: exact, flight: exact}\n  delay_s", "flight: exact}\n  delay_s")
+    assert coarse != RULES
+    kor.pipeline.policy.current = policy_of(coarse)
+    await kor.wait(30)
+    kor.pipeline.policy.current = policy_of(RULES)
+    await kor.report(cancel("x", "s"), reports.label())
+    await kor.wait(10)
+    (sent,) = await kor.outbox("JPN")
+    assert sent.content.track.state.position_m
+    assert not sent.content.track.state.velocity_mps
+
+
+async def test_what_was_cancelled_or_corrected_while_set_aside_does_not_come_back(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType, base: content_pb2.Exercise
+) -> None:
+    for name in ("cancelled", "wrong", "good"):
+        await kor.report(track(name), reports.label())
+    await kor.report(reports.status(b"s", b"e-1", NOT_A_LAUNCH, base=base), reports.label())
+    await kor.wait(30)
+    await kor.report(cancel("x-1", "cancelled"), reports.label())
+    await kor.report(track("right", corrects="wrong", lat_deg=41.0), reports.label())
+    await kor.wait(30)
+    assert await kor.outbox("JPN") == []
+    await kor.report(cancel("x-2", "s"), reports.label())
+    await kor.wait(10)
+    places = sorted(lat_of(item) for item in await kor.outbox("JPN"))
+    assert places == sorted({lat_of(item) for item in await kor.outbox("USA") if item.content.HasField("track")})
+    assert len(places) == 2, "the good one and the right one"
 
 
 async def test_a_status_that_was_cancelled_before_it_came_takes_nothing_back(

@@ -87,18 +87,73 @@ def test_a_drop_that_was_not_stored_has_not_happened(decision: Decision) -> None
     assert len(held.call_due(DUE_NS, most=9)) == 1
 
 
-def test_of_one_event_all_is_dropped_for_one_recipient_and_nothing_else(decision: Decision) -> None:
+def aside(held: Held, decision: Decision, key: bytes = KEY, *, event: bytes = EVENT, to: str = "JPN") -> None:
+    held.set_aside(key, to, decision, event_key=event)
+
+
+def test_what_is_set_aside_waits_for_its_event_and_not_for_its_time(decision: Decision) -> None:
     held = Held()
     hold(held, decision)
-    hold(held, decision, OTHER_KEY)
-    hold(held, decision, to="USA")
-    held.hold(b"x" * 32, "JPN", decision, due_ns=DUE_NS, event_key=b"another")
-    held.drop_event(EVENT, "JPN")
     held.keep()
-    assert {(record.intake_key, record.recipient) for record in held.call_due(DUE_NS, most=9)} == {
-        (KEY, "USA"),
-        (b"x" * 32, "JPN"),
-    }
+    aside(held, decision)
+    aside(held, decision, OTHER_KEY, event=b"another")
+    state = held.pending_state()
+    held.keep()
+    again = Held()
+    again.load(state)
+    for each in (held, again):
+        assert (len(each), each.next_due_ns(), each.waiting_keys()) == (0, None, set())
+        each.bring_back(lambda _event: True, now_ns=DUE_NS)
+        each.keep()
+        assert each.next_due_ns() is None
+        each.bring_back(lambda event: event == b"another", now_ns=DUE_NS)
+        each.keep()
+        (record,) = each.call_due(DUE_NS, most=9)
+        assert (record.intake_key, record.recipient, record.decision) == (KEY, "JPN", decision.to_json())
+        assert len(each) == 1
+
+
+def test_what_was_brought_back_in_a_batch_that_was_not_stored_is_brought_back_again(decision: Decision) -> None:
+    held = Held()
+    aside(held, decision)
+    held.keep()
+    for end in (held.undo, held.keep):
+        held.bring_back(lambda _event: False, now_ns=DUE_NS)
+        end()
+    assert len(held.call_due(DUE_NS, most=9)) == 1
+
+
+def test_what_was_set_aside_can_be_dropped_and_given_up(decision: Decision) -> None:
+    held = Held()
+    aside(held, decision)
+    aside(held, decision, OTHER_KEY)
+    held.keep()
+    assert held.drop(KEY, "JPN") is None, "it was due at no time"
+    held.keep()
+    held.give_up(lambda _event: True)
+    assert held.pending_state() == {}
+    held.give_up(lambda _event: False)
+    assert list(held.pending_state().values()) == [b""]
+    held.keep()
+    held.bring_back(lambda _event: False, now_ns=DUE_NS)
+    assert held.pending_state() == {}
+
+
+def test_of_what_is_set_aside_the_oldest_gives_way_and_nothing_that_waits(
+    decision: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SET_ASIDE_MAX", 2)
+    monkeypatch.setattr(limits, "HELD_MAX", 1)
+    held = Held()
+    aside(held, decision)
+    held.keep()
+    aside(held, decision, OTHER_KEY)
+    aside(held, decision, b"x" * 32)
+    assert held.hold(b"y" * 32, "JPN", decision, due_ns=DUE_NS, event_key=EVENT), "they take none of its room"
+    held.keep()
+    held.bring_back(lambda _event: False, now_ns=DUE_NS - 1)
+    held.keep()
+    assert [record.intake_key for record in held.call_due(DUE_NS, most=9)] == [OTHER_KEY, b"x" * 32, b"y" * 32]
 
 
 def test_what_was_called_comes_up_again_unless_it_was_dropped(decision: Decision) -> None:

@@ -155,7 +155,7 @@ async def test_what_is_old_is_forgotten_a_batch_at_a_time_and_what_is_needed_liv
     await durable(store, ledger)
     ledger.age = 1
     ledger.note_event("JPN", b"needed", LABEL)
-    assert ledger.is_taken_back(b"key")
+    ledger.renew_taken_back(b"key")
     await durable(store, ledger)
     again = await ledger_of(store)
     assert again.forget(through=0, most=2)

@@ -162,6 +162,15 @@ async def test_an_event_that_goes_on_can_be_taken_back_however_long_ago_it_began
         await days.pass_days(1)
 
 
+async def test_what_was_set_aside_goes_with_the_memory_of_why(days: Days) -> None:
+    await days.say("s", state=NOT_A_LAUNCH)
+    await days.say("t-1")
+    assert len(await days.kor.store.state("held/")) == 1
+    await days.acknowledged()
+    await days.pass_days(DAYS + 1)
+    assert await days.kor.store.state("held/") == {}
+
+
 async def test_marks_and_ages_go_on_after_a_restart(days: Days) -> None:
     await days.say("t-1")
     await days.acknowledged()
