@@ -81,7 +81,9 @@ def save(view: View) -> bytes:
             "position": _text(view.position),
             "digest": _text(view.digest),
             "messages": _messages(view.ledger.messages.values()),
-            "tombstones": [[origin, _text(identity)] for origin, identity in view.ledger.tombstones],
+            "tombstones": [
+                [origin, _text(identity)] for origin, own in view.ledger.tombstones.items() for identity in own
+            ],
             "objects": _objects(view.board.forecasts()),
             "published": [
                 [
@@ -117,7 +119,8 @@ def load(data: bytes) -> View:
         view.position, view.digest = _raw(document["position"]), _raw(document["digest"])
         for line in document["messages"]:
             view.ledger.add(_contribution(line))
-        view.ledger.tombstones = {(origin, _raw(identity)): None for origin, identity in document["tombstones"]}
+        for origin, identity in document["tombstones"]:
+            view.ledger.tombstones.setdefault(origin, {})[_raw(identity)] = None
         view.board.apply(view.ledger.standing(), [])
         view.board.set_forecasts(_forecasts(document["objects"]))
         for line in document["published"]:

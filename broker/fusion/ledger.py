@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TOMBSTONES_MAX", "Change", "Ledger"]
 
-TOMBSTONES_MAX: Final = 65_536  # the oldest is forgotten beyond it: 180 s at the highest rate we accept
+# Of one origin, so that a flood by one makes nobody else's be forgotten. The oldest is forgotten beyond it: 180 s of
+# cancellations at the 200 messages a second that a gateway is made for, at which nothing else is said.
+TOMBSTONES_MAX: Final = 36_000
 
 Change = tuple[list["Contribution"], list["Contribution"]]  # what stands now, and what no longer does
 
@@ -34,7 +36,7 @@ class Ledger:
     def __init__(self) -> None:
         """Start empty."""
         self.messages: dict[MessageKey, Contribution] = {}
-        self.tombstones: dict[MessageKey, None] = {}
+        self.tombstones: dict[str, dict[bytes, None]] = {}  # by origin, oldest first
         self._correctors: dict[MessageKey, set[MessageKey]] = {}
 
     def add(self, contribution: Contribution) -> Change:
@@ -47,18 +49,23 @@ class Ledger:
         self.messages[key] = contribution
         for target in contribution.corrects:
             self._correctors.setdefault((contribution.origin, target), set()).add(key)
-        for target in contribution.cancels:
-            self.tombstones[contribution.origin, target] = None
-        while len(self.tombstones) > TOMBSTONES_MAX:
-            del self.tombstones[next(iter(self.tombstones))]
+        if contribution.cancels:
+            own = self.tombstones.setdefault(contribution.origin, {})
+            own.update(dict.fromkeys(contribution.cancels))
+            while len(own) > TOMBSTONES_MAX:
+                del own[next(iter(own))]
         after = {other for other in touched if self.stands(other)}
         return self._contributions(after - before), self._contributions(before - after)
 
     def retract(self, key: MessageKey, tombstones: Iterable[MessageKey]) -> None:
         """Undo `add`, when what followed it failed: the message and the tombstones that only it set."""
         self.forget([key])
-        for tombstone in tombstones:
-            self.tombstones.pop(tombstone, None)
+        for origin, target in tombstones:
+            self.tombstones.get(origin, {}).pop(target, None)
+
+    def is_cancelled(self, key: MessageKey) -> bool:
+        """Say whether a cancellation named this very message."""
+        return key[1] in self.tombstones.get(key[0], ())
 
     def standing(self) -> list[Contribution]:
         """Return every message that stands, in fold order."""
@@ -92,7 +99,7 @@ class Ledger:
         seen, waiting = {key}, [key]
         while waiting:
             one = waiting.pop()
-            if one in self.tombstones:
+            if self.is_cancelled(one):
                 return True
             contribution = self.messages.get(one)
             for target in contribution.corrects if contribution else ():

@@ -124,7 +124,7 @@ class View:
         new_tombstones = [
             (contribution.origin, target)
             for target in contribution.cancels
-            if (contribution.origin, target) not in self.ledger.tombstones
+            if not self.ledger.is_cancelled((contribution.origin, target))
         ]
         try:
             stands, falls = self.ledger.add(self._in_time(contribution))
