@@ -7,6 +7,7 @@ Decisions are a function of the set of messages, never of their arrival:
 * Without tracks on both sides, the event is compared: time, place and direction of launch; area and time of impact.
 * Events are built in fold order: each node joins the best one that nothing in it contradicts, or begins another.
   Kinematics go before launch and impact, and an operator's word (SAME_EVENT_AS, NOT_SAME_EVENT_AS) before everything.
+* Within an event, a coarse track that nothing tells apart from an exact one is no object of its own.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from broker.fusion.compare import UNKNOWN, Evidence, Sample, Verdict, compare_events, compare_tracks, version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from broker.fusion.contribution import Key, NodeKey, TrackKey
     from broker.fusion.node import LocalTrack, Node
 
-__all__ = ["Links", "Matcher", "grouped"]
+__all__ = ["Links", "Matcher", "grouped", "with_coarse"]
 
 K = TypeVar("K", bound="Hashable")
 
@@ -128,6 +129,28 @@ def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Li
         else:
             groups[best[1]].extend(unit)
     return groups
+
+
+def with_coarse(groups: Sequence[list[K]], coarse: Container[K], compare: Callable[[K, K], Evidence]) -> list[list[K]]:
+    """Return the groups; those of coarse members alone go into the sharp one that they fit best and do not contradict.
+
+    The coarse members of a group come last in it: whose name it has does not change when they come.
+    """
+    sharp = [sorted(group, key=coarse.__contains__) for group in groups if not all(one in coarse for one in group)]
+    alone = []
+    for group in groups:
+        if any(one not in coarse for one in group):
+            continue
+        fits = []
+        for index, other in enumerate(sharp):
+            found = [compare(one, two) for one in group for two in other]
+            if max(found).verdict is not Verdict.DIFFERENT:
+                fits.append((min(found), index))
+        if fits:
+            sharp[min(fits)[1]].extend(group)
+        else:
+            alone.append(group)
+    return sharp + alone
 
 
 def _linked(members: Sequence[K], same: Iterable[frozenset[K]]) -> list[list[K]]:

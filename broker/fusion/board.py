@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate, impact
-from broker.fusion.associate import Links, Matcher, grouped
-from broker.fusion.compare import Evidence, Verdict
+from broker.fusion.associate import Links, Matcher, grouped, with_coarse
+from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict
 from broker.fusion.contribution import Report
 from broker.fusion.history import Entry, History
 from broker.fusion.node import Node
@@ -343,7 +343,12 @@ class Board:
             key=lambda track: track.order[0],
         )
         by_key = {track.key: track for track in tracks}
-        groups = grouped(list(by_key), lambda one, two: self._matcher.tracks(by_key[one], by_key[two]), NO_LINKS)
+        coarse = {key for key, track in by_key.items() if track.is_coarser_than(COARSE_BIAS_M)}
+
+        def compare(one: TrackKey, two: TrackKey) -> Evidence:
+            return self._matcher.tracks(by_key[one], by_key[two])
+
+        groups = with_coarse(grouped(list(by_key), compare, NO_LINKS), coarse, compare)
         known = {one.tracks: one for one in event.objects}
         objects = []
         for group in groups:

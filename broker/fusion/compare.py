@@ -18,8 +18,11 @@ from broker.fusion.node import SAMPLES
 from broker.limits import SECOND_NS
 
 if TYPE_CHECKING:
-    from broker.fusion.contribution import Impact, Key, Launch, Place
+    from collections.abc import Sequence
+
+    from broker.fusion.contribution import Impact, Key, Launch, Place, Report
     from broker.fusion.history import Entry
+    from broker.fusion.kalman import Matrix
     from broker.fusion.node import LocalTrack, Node
 
 __all__ = ["UNKNOWN", "Evidence", "Sample", "Verdict", "compare_events", "compare_tracks", "version"]
@@ -31,6 +34,10 @@ FAR_SPEED_MPS: Final = 12_000.0
 VAGUE_SIGMA_M: Final = 100_000.0  # a prediction wider than this decides nothing
 # Two names by one origin are likelier two objects than one: there, only what is sharp says that they are the same.
 VAGUE_SIGMA_OWN_M: Final = 10_000.0
+COARSE_BIAS_M: Final = 2_000.0  # a track as coarse as this is compared with what an exact one predicts for its cells
+CELL_SIGMA: Final = 0.5  # of a cell in space: its own spread is 0.29, the rest is what the sensor may be off by
+CELL_SIGMA_TIME: Final = 0.29  # of a cell in time, along the way: the time itself is known well
+CELLS_STATED_MOST: Final = 2.0  # a coarse report that says it is off by more cells than this is off by that
 GAP_MAX_NS: Final = 600 * SECOND_NS
 FAR_DISTANCE: Final = 1e6
 
@@ -81,7 +88,13 @@ def compare_tracks(
 
     `done` holds the samples compared before, each with the earlier track's reports that went in.
     """
-    samples, is_own = late.samples(), early.key[0] == late.key[0]
+    is_own = early.key[0] == late.key[0]
+    # What a coarse track predicts is too vague to decide anything; whether an exact one went through its cells is not.
+    if early.is_coarser_than(COARSE_BIAS_M) and not late.is_coarser_than(COARSE_BIAS_M):
+        later = early.samples(late.order[0])
+        early, late, samples = (late, early, later) if later else (early, late, late.samples())
+    else:
+        samples = late.samples()
     settled_at = samples[-1].key if len(samples) == SAMPLES else None
     distances: list[float] = []
     scores: list[float] = []
@@ -114,12 +127,31 @@ def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Samp
     if apart_m > FAR_M + FAR_SPEED_MPS * gap_s + 6.0 * width_m:
         return FAR_DISTANCE, 0.0
     state, noise = estimate.merged(estimate.advance(known, report.time_ns))
-    extra = report.bias_m * report.bias_m + REGISTRATION_SIGMA_M * REGISTRATION_SIGMA_M
-    spread = [[noise[i][j] + report.noise[i][j] + (extra if i == j else 0.0) for j in range(3)] for i in range(3)]
+    if report.bias_m < COARSE_BIAS_M or early.is_coarser_than(COARSE_BIAS_M):
+        extra = report.bias_m * report.bias_m + REGISTRATION_SIGMA_M * REGISTRATION_SIGMA_M
+        spread = [[noise[i][j] + report.noise[i][j] + (extra if i == j else 0.0) for j in range(3)] for i in range(3)]
+    else:
+        spread = _of_cell(report, state[3:], noise)
     if spread[0][0] + spread[1][1] + spread[2][2] > 3.0 * vague_m * vague_m:
         return None
     miss = [a - b for a, b in zip(report.position_m, state[:3], strict=True)]
     return kalman.distance_squared(miss, spread)
+
+
+def _of_cell(report: Report, velocity_mps: Sequence[float], noise: Matrix) -> list[list[float]]:
+    """Return the covariance of a coarse report about an object that moves so: its cell, and the way in its time cell.
+
+    Not the one that the report counts with: that one is wider, for many reports of one cell must not add up to more than
+    the cell. Here each is asked by itself whether the object was there.
+    """
+    cell_s = report.spacing_ns / SECOND_NS
+    wide_m, long_s = CELL_SIGMA * report.space_m, CELL_SIGMA_TIME * cell_s
+    extra = wide_m * wide_m + REGISTRATION_SIGMA_M * REGISTRATION_SIGMA_M
+    stated_m = math.sqrt(report.noise[0][0])
+    if stated_m > CELLS_STATED_MOST * report.space_m + SPEED_MOST_MPS * cell_s:
+        extra += stated_m * stated_m  # a sensor that is worse than the cell
+    way = [long_s * speed for speed in velocity_mps]
+    return [[noise[i][j] + way[i] * way[j] + (extra if i == j else 0.0) for j in range(3)] for i in range(3)]
 
 
 # --- launches and impacts ---------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Report:
     velocity_mps: geodesy.Vector | None
     noise: tuple[tuple[float, ...], ...]
     bias_m: float  # 0 = exact; else one standard deviation of an error common to all reports of the track
+    space_m: float  # the cell of a coarse position; 0 = exact
     spacing_ns: int  # of a coarse track: reports nearer in time than this are the same information
     silence_ns: int  # how long this track may be quiet by its own policy
     phase: content_pb2.Phase.ValueType
@@ -257,6 +258,7 @@ def _report(track: content_pb2.TrackUpdate) -> Report | None:
         velocity_mps=velocity,
         noise=noise,
         bias_m=bias_m,
+        space_m=state.cell.space_m,
         spacing_ns=time_cell_ns,
         silence_ns=time_cell_ns + 2 * interval_ns,
         phase=track.phase,

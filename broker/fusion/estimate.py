@@ -11,6 +11,8 @@ Rules:
 * a report that is not independent of what is already in (lineage) goes in by covariance intersection;
 * a coarse track carries a bias that is *considered* and never estimated (Schmidt-Kalman): however many of its reports
   come, the position does not become better than that bias;
+* a coarse report of what is known much better than its cell changes nothing, and what only coarse reports have said
+  counts for nothing once a much better one says all: they could teach nothing, and must not make worse what is exact;
 * a report that no model can explain is not taken; five in a row, and the estimate begins again at the newest.
 
 Sources: Blom and Bar-Shalom 1988 (interacting models), Schmidt 1966 (consider states), Niehsen 2002 (fast covariance
@@ -52,6 +54,8 @@ LOW_M: Final = 80_000.0
 PROBABILITY_LEAST: Final = 1e-6
 GATE: Final = {3: 45.0, 6: 60.0}  # squared normalised distance that chance does not reach
 REFUSED_IN_A_ROW_MAX: Final = 5
+MUCH_BETTER: Final = 0.1  # of a coarse report's bias: nothing is learnt of what is known within this
+QUIET_NS: Final = 10 * SECOND_NS  # an object that only coarse reports are heard of for longer is moved on by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +153,40 @@ def absorb(estimate: Estimate, report: Report, track: TrackKey, *, common: bool)
     if bias is not None and report.time_ns - bias.last_ns < report.spacing_ns:
         return replace(estimate, refused_in_a_row=0, taken=True)  # the same information once more
     predicted = advance(estimate, report.time_ns)
+    if estimate.biases and report.velocity_mps is not None and _says_better(report, predicted):
+        return replace(start(report, track), restarts=estimate.restarts)
     if report.bias_m > 0.0:
         predicted = _considered(predicted, report, track)
     taken = _update(predicted, report, track, common=common)
+    if taken is not None and report.bias_m > 0.0 and _is_known_better(predicted, report):
+        aged = report.time_ns - estimate.time_ns > QUIET_NS
+        return replace(predicted if aged else estimate, taken=True)
     if taken is not None:
         return taken
     refused = estimate.refused_in_a_row + 1
     if refused >= REFUSED_IN_A_ROW_MAX:
         return _again(estimate, report, track)
     return replace(predicted, refused_in_a_row=refused, taken=False)
+
+
+def _is_known_better(predicted: Estimate, report: Report) -> bool:
+    """Say whether a coarse report speaks of what is known much better than it can say."""
+    least_m = MUCH_BETTER * report.bias_m
+    return _spread_m2(merged(predicted)[1]) < 3.0 * least_m * least_m
+
+
+def _says_better(report: Report, predicted: Estimate) -> bool:
+    """Say whether a report is much better than all that coarse ones have said before it, its velocity no worse."""
+    noise, said = merged(predicted)[1], report.noise
+    said_m2 = _spread_m2(said) + 3.0 * report.bias_m * report.bias_m
+    if said_m2 >= MUCH_BETTER * MUCH_BETTER * _spread_m2(noise):
+        return False
+    return said[3][3] + said[4][4] + said[5][5] <= noise[3][3] + noise[4][4] + noise[5][5]
+
+
+def _spread_m2(noise: Matrix) -> float:
+    """Return the sum of a position's variances."""
+    return noise[0][0] + noise[1][1] + noise[2][2]
 
 
 def _again(estimate: Estimate, report: Report, track: TrackKey) -> Estimate:

@@ -59,10 +59,14 @@ class LocalTrack:
         """Return the oldest report."""
         return self.entries[self.order[0]]
 
-    def samples(self) -> list[Entry]:
-        """Return the first reports, a second apart: those that decide what this track belongs to."""
+    def is_coarser_than(self, bias_m: float) -> bool:
+        """Say whether the track is coarse, by more than so much."""
+        return self.first.report.bias_m > bias_m
+
+    def samples(self, after: Key | None = None) -> list[Entry]:
+        """Return the first reports (after a place in the order), a second apart: they decide what it belongs to."""
         found: list[Entry] = []
-        for key in self.order:
+        for key in self.order if after is None else self.order[bisect_right(self.order, after) :]:
             if not found or key[0] - found[-1].key[0] >= SAMPLE_SPACING_NS:
                 found.append(self.entries[key])
                 if len(found) == SAMPLES:
@@ -114,6 +118,7 @@ class Node:
         self.features_version = 0
         self._retractions: set[Key] = set()
         self._kinds: dict[type, list[Key]] = {}
+        self._words: dict[bytes, list[Key]] = {}  # statuses by the object that they name; empty: the event
         self._fields: dict[str, list[Key]] = {}
         self._shown: dict[str, tuple[Key, content_pb2.Content]] = {}
 
@@ -185,6 +190,11 @@ class Node:
         keys = self._kinds.get(kind)
         return self.standing[keys[-1]] if keys else None
 
+    def word(self, object_id: bytes = b"") -> Contribution | None:
+        """Return the newest standing status of an object, or of the event as a whole."""
+        keys = self._words.get(object_id)
+        return self.standing[keys[-1]] if keys else None
+
     def count(self, field: str) -> int:
         """Return how many standing messages have that body."""
         return len(self._fields.get(field, ()))
@@ -205,7 +215,13 @@ class Node:
         by_field = self._fields.setdefault(contribution.field, [])
         if contribution.body is None:
             return self.order, by_field
-        return self.order, by_field, self._kinds.setdefault(type(contribution.body), [])
+        by_kind = self._kinds.setdefault(type(contribution.body), [])
+        if isinstance(contribution.body, Status):
+            # What its origin calls no launch is none, whichever object it names.
+            is_whole = contribution.body.state == content_pb2.EVENT_STATE_NOT_A_LAUNCH
+            object_id = b"" if is_whole else contribution.object_id
+            return self.order, by_field, by_kind, self._words.setdefault(object_id, [])
+        return self.order, by_field, by_kind
 
     def _track(self, key: TrackKey) -> LocalTrack:
         track = self.tracks.get(key)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
+import sys
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +23,7 @@ from vedette.v1 import content_pb2, measures_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
     from google.protobuf.timestamp_pb2 import Timestamp
     from numpy.typing import NDArray
@@ -319,3 +323,15 @@ class World:
 @pytest.fixture(scope="session")
 def world() -> type[World]:
     return World
+
+
+@pytest.fixture(scope="session")
+def released() -> ModuleType:
+    """Give released.py beside this file: what each nation is shown of the exercises that are shipped."""
+    spec = importlib.util.spec_from_file_location("fusion_released", Path(__file__).with_name("released.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

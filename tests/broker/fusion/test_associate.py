@@ -80,6 +80,50 @@ def test_a_coarse_view_of_two_launches_stays_two(world: Any) -> None:
     assert [len(event.contributions) for event in events] == [2, 2]
 
 
+def ship_and_aircraft(world: Any, event: str, flight: Any, cell_m: float, cell_s: float, **options: Any) -> Any:
+    """Return a flight as two systems of KOR show it: a ship exactly, an aircraft in cells, late."""
+    kor = world.nation("KOR")
+    exact = kor.radar(flight, f"{event} ship", seed=1, first_s=32.0, last_s=120.0, sigma_mps=30.0, **options)
+    seen = kor.radar(flight, f"{event} air", seed=2, first_s=26.0, last_s=120.0, every_s=10.0, **options)
+    late = [(arrival_s + cell_s + 5.0, world.coarse(content, cell_m, cell_s)) for arrival_s, content in seen]
+    return exact, late
+
+
+def test_a_coarse_track_joins_the_exact_one_of_the_same_nation_and_changes_no_bit_of_it(world: Any) -> None:
+    exact, late = ship_and_aircraft(world, "k", world.fly(), 10_000.0, 10.0)
+    alone, both = world.log().feed(exact, until_s=150.0).only(), world.log().feed(exact + late, until_s=150.0).only()
+    assert both.contributions[0].message_count == len(exact) + len(late)
+    assert [one.state for one in both.tracks] == [one.state for one in alone.tracks]
+
+
+def test_an_object_is_named_after_its_exact_track_though_a_coarse_one_began_before(world: Any) -> None:
+    exact, late = ship_and_aircraft(world, "k", world.fly(), 10_000.0, 10.0)
+    log = world.log().feed(exact[:5])
+    object_id = log.only().tracks[0].object_id
+    assert [one.object_id for one in log.feed(exact[5:] + late).only().tracks] == [object_id]
+
+
+@pytest.mark.parametrize(
+    ("place", "launched_s"), [((40.0, 126.6), 0.0), ((40.0, 126.0), 60.0)], ids=["50 km beside", "a minute later"]
+)
+def test_two_launches_stay_two_where_one_nation_shows_both_exactly_and_in_cells(
+    world: Any, place: tuple[float, float], launched_s: float
+) -> None:
+    arrivals = []
+    for event, flight, after_s in (("one", world.fly(), 0.0), ("two", world.fly(*place), launched_s)):
+        exact, late = ship_and_aircraft(world, event, flight, 10_000.0, 10.0, launched_s=after_s)
+        arrivals += exact + late
+    events = list(world.log().feed(arrivals).events().values())
+    assert [len(event.tracks) for event in events] == [1, 1]
+
+
+def test_what_is_too_coarse_to_be_told_apart_is_no_object_of_its_own(world: Any) -> None:
+    exact, late = ship_and_aircraft(world, "k", world.fly(), 50_000.0, 60.0)
+    word = world.nation("JPN").status("mine", 30.0, content_pb2.EVENT_STATE_DETECTED)
+    referring(word, content_pb2.RELATION_SAME_EVENT_AS, exact[0][1], late[0][1])
+    assert len(world.log().feed([*exact, *late, (200.0, word)]).only().tracks) == 1
+
+
 def referring(content: Any, relation: int, *targets: Any) -> Any:
     for target in targets:
         content.header.references.add(message_id=target.header.message_id, relation=relation)

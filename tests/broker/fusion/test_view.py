@@ -175,6 +175,26 @@ def test_the_order_of_arrival_changes_nothing_that_is_believed(world: Any, seed:
     assert len(straight(world)) == 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_arrival_changes_nothing_where_coarse_tracks_lie_beside_exact_ones(world: Any, seed: int) -> None:
+    flight, kor = world.fly(), world.nation("KOR")
+    seen = kor.radar(flight, "air", seed=2, first_s=26.0, last_s=90.0, every_s=10.0)
+    contents = [world.coarse(content, 10_000.0, 10.0) for _, content in seen]
+    contents += [content for _, content in kor.radar(flight, "ship", seed=1, first_s=32.0, last_s=90.0, every_s=3.0)]
+    contents += [content for _, content in world.nation("JPN").radar(flight, "j", seed=3, first_s=60.0, last_s=90.0)]
+    shuffled = list(contents)
+    random.Random(seed).shuffle(shuffled)
+    views = []
+    for order in (contents, shuffled):
+        log = world.log()
+        for content in order:
+            log.take(content)
+        log.wait(120.0)
+        views.append(believed(log.view))
+    assert views[0] == views[1]
+    assert len(views[0]) == 1
+
+
 def test_lateness_inside_the_horizon_is_folded_exactly(world: Any) -> None:
     flight, kor, jpn = world.fly(), world.nation("KOR"), world.nation("JPN")
     early = kor.radar(flight, "k", seed=1, first_s=26.0, last_s=130.0, every_s=2.0)
