@@ -141,8 +141,8 @@ def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Samp
 def _of_cell(report: Report, velocity_mps: Sequence[float], noise: Matrix) -> list[list[float]]:
     """Return the covariance of a coarse report about an object that moves so: its cell, and the way in its time cell.
 
-    Not the one that the report counts with: that one is wider, for many reports of one cell must not add up to more than
-    the cell. Here each is asked by itself whether the object was there.
+    Not the one that the report counts with: that one is wider, for many reports of one cell must not add up to more
+    than the cell. Here each is asked by itself whether the object was there.
     """
     cell_s = report.spacing_ns / SECOND_NS
     wide_m, long_s = CELL_SIGMA * report.space_m, CELL_SIGMA_TIME * cell_s

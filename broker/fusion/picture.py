@@ -19,7 +19,7 @@ from broker.fusion.contribution import place_of
 from broker.fusion.disagreement import disagreements
 from broker.fusion.estimate import merged
 from broker.fusion.impact import BURNING_MOST, is_descending
-from broker.fusion.outcome import outcome
+from broker.fusion.outcome import flying, outcome
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, measures_pb2
@@ -54,14 +54,15 @@ def fused_event(
     refused = _refused(event.objects)
     standing = _standing(live, gone, refused)
     state, reason = outcome(event, nodes, now_ns, is_confirmed=standing != content_pb2.STANDING_UNCONFIRMED)
+    objects = flying(event, nodes)
     launch = _launch(number, live, event.objects)
     fused = content_pb2.FusedEvent(
         event_id=number,
         standing=standing,
         status=content_pb2.EventStatus(event_id=number, state=state, reason=reason),
         launch=launch,
-        tracks=[_track(number, one, launch) for one in event.objects[:TRACKS_MAX]],
-        impacts=_impacts(number, live, event.objects),
+        tracks=[_track(number, one, launch) for one in objects[:TRACKS_MAX]],
+        impacts=_impacts(number, live, objects),
         contributions=_contributions(live, gone, refused),
         disagreements=disagreements(live, gone, refused),
         merged_event_ids=sorted(merged_numbers),

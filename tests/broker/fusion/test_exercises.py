@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RECIPIENTS = ("KOR", "USA", "JPN")
 OVER_JAPAN, SALVO, FALSE_ALARM = "over-japan-2022-10-04", "salvo-2022-06-05", "false-alarm"
 BURNT_OUT_S = 100.0
-# What the position may be off by after burnout, in the middle: the worst that was reached, and as much again. Of the two
-# flights that Japan does not see itself, all that it holds is Korea's in cells of 1 km.
+# What the position may be off by after burnout, in the middle: the worst that was reached, and as much again. Of the
+# two flights that Japan does not see itself, all that it holds is Korea's in cells of 1 km.
 ERROR_MOST_M = {OVER_JAPAN: 170.0, SALVO: 300.0}
 UNSEEN_BY_JPN = ("hamhung-1", "hamhung-2")
 ERROR_OF_CELLS_MOST_M = 800.0

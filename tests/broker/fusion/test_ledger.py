@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,9 @@ from broker.fusion import ledger as ledgers
 from broker.fusion.contribution import Contribution
 from broker.fusion.ledger import Ledger
 from vedette.v1 import content_pb2
+
+if TYPE_CHECKING:
+    import pytest
 
 names = st.sampled_from("abcdef")
 

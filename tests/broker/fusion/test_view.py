@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pkgutil
 import random
 from functools import cache
@@ -183,7 +184,7 @@ def test_the_order_of_arrival_changes_nothing_where_coarse_tracks_lie_beside_exa
     contents += [content for _, content in kor.radar(flight, "ship", seed=1, first_s=32.0, last_s=90.0, every_s=3.0)]
     contents += [content for _, content in world.nation("JPN").radar(flight, "j", seed=3, first_s=60.0, last_s=90.0)]
     shuffled = list(contents)
-    random.Random(seed).shuffle(shuffled)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311 - a test's order
     views = []
     for order in (contents, shuffled):
         log = world.log()
@@ -369,6 +370,64 @@ def test_all_clear_closes_and_a_later_report_opens_again(world: Any) -> None:
     assert log.only().status.state == EVENT_STATE_ALL_CLEAR
     log.take(kor.track("k", 46.0, flight.at(46.0), sigma_m=300.0))
     assert log.only().status.state == EVENT_STATE_CONFIRMED
+
+
+def two_objects(world: Any) -> Any:
+    """Return the log of one event of KOR in which two objects fly, and what makes a word about one of them."""
+    kor = world.nation("KOR")
+    found = []
+    for name, flight in (("one", world.fly()), ("two", world.fly(azimuth_deg=95.0))):
+        for arrival_s, content in kor.radar(flight, name, seed=1, first_s=26.0, last_s=60.0, sigma_mps=30.0):
+            content.track.event_id = world.identity("KOR", "both")
+            found.append((arrival_s, content))
+
+    def word(name: str, time_s: float, state: int) -> content_pb2.Content:
+        content: content_pb2.Content = kor.status("both", time_s, state, name=(name, state))
+        content.status.object_id = world.identity("KOR", name, "object")
+        return content
+
+    return world.log().feed(found), word
+
+
+def test_a_word_that_names_an_object_ends_that_object_alone(world: Any) -> None:
+    log, word = two_objects(world)
+    log.take(word("one", 61.0, EVENT_STATE_IMPACTED))
+    assert log.only().status.state == EVENT_STATE_CONFIRMED
+    (left,) = log.only().tracks
+    assert math.dist(left.state.position_m, world.fly(azimuth_deg=95.0).at(59.0)[:3]) < 1_000.0
+    log.take(word("two", 62.0, EVENT_STATE_IMPACTED))
+    assert log.only().status.state == EVENT_STATE_IMPACTED
+    assert len(log.only().tracks) == 2
+
+
+def test_an_object_that_is_reported_again_goes_on(world: Any) -> None:
+    log, word = two_objects(world)
+    late = [content for _, content in world.nation("KOR").radar(world.fly(), "one", seed=1, first_s=62.0, last_s=63.0)]
+    log.take(word("one", 61.0, EVENT_STATE_IMPACTED))
+    late[0].track.event_id = world.identity("KOR", "both")
+    log.take(late[0])
+    assert len(log.only().tracks) == 2
+
+
+def test_a_lost_object_and_one_that_goes_on_are_no_lost_event(world: Any) -> None:
+    log, word = two_objects(world)
+    log.take(word("one", 61.0, EVENT_STATE_TRACK_LOST))
+    assert log.only().status.state == EVENT_STATE_CONFIRMED
+    assert len(log.only().tracks) == 2
+
+
+def test_a_word_on_an_object_does_not_unsay_one_on_the_event(world: Any) -> None:
+    log, word = two_objects(world)
+    log.take(world.nation("KOR").status("both", 61.0, EVENT_STATE_ALL_CLEAR, name="clear"))
+    log.take(word("one", 62.0, EVENT_STATE_TRACK_LOST))
+    assert log.only().status.state == EVENT_STATE_ALL_CLEAR
+
+
+def test_what_its_origin_calls_no_launch_is_none_whichever_object_it_names(world: Any) -> None:
+    log, word = two_objects(world)
+    log.take(word("one", 61.0, EVENT_STATE_NOT_A_LAUNCH))
+    assert log.only().status.state == EVENT_STATE_NOT_A_LAUNCH
+    assert not log.only().tracks
 
 
 def test_a_view_depends_on_the_time_of_a_tick_and_not_on_how_many_came(world: Any) -> None:
