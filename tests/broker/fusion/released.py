@@ -160,5 +160,5 @@ def _log(logs: dict[str, list[Arrival]], recipient: str, at_ns: int, content: co
 
 async def _origin(code: str) -> Origin:
     ledger = Ledger(await open_memory(Kept()), code, Ids(code.encode()), {})
-    discloser = Discloser(code, ledger, Held(), lambda _origin, _recipient: True, lambda _: True)
+    discloser = Discloser(code, ledger, Held(), lambda _origin, _recipient: True)
     return Origin(code, discloser, Policy.parse(shipped_policy(code), nation=code), Intake(NATIONS[code]))
