@@ -187,7 +187,7 @@ def test_korea_shows_its_airborne_radars_tracks_to_japan_coarse_late_and_seldom_
     assert (japan.delay_s, japan.minimum_interval_s) == (5.0, 10.0)
     ground = decided("KOR", radar, "JPN")
     assert redact(radar.content, ground, released_ns=NOW_NS).track.state.cell.space_m == 1_000.0
-    assert (ground.delay_s, ground.minimum_interval_s) == (0.0, 4.0)
+    assert (ground.delay_s, ground.minimum_interval_s) == (0.0, 8.0)
     america = decided("KOR", aircraft, "USA")
     assert redact(aircraft.content, america, released_ns=NOW_NS).track.state == aircraft.content.track.state
 
