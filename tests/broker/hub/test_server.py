@@ -249,6 +249,7 @@ async def test_a_hub_that_was_killed_has_lost_nothing_that_it_acknowledged(
             behind -= len(response.deliveries)
             found += [exchange_pb2.Delivery.FromString(data).envelope for data in response.deliveries]
             await log.call.write(exchange_pb2.FollowRequest(credits=len(response.deliveries)))
+    found = [envelope for envelope in found if envelope]  # a slow machine has ticks among them, which bear none
     assert set(acknowledged) <= set(found)
     assert len(found) == len(set(found))
 
