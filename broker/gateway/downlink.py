@@ -22,12 +22,12 @@ from broker import limits
 from broker.clock import nanoseconds, timestamp
 from broker.content import parse_strict
 from broker.envelope import length_prefixed
-from broker.gateway.link import Leaving, in_time
+from broker.gateway.link import Leaving, in_time, together
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
-from broker.rpc import first_of, refusal_of
+from broker.rpc import refusal_of
 from broker.stages import Leg, labels_of
-from broker.store import NewRecord, Outcome, StoreError
+from broker.store import NewRecord, Outcome
 from broker.windows import STATE_PREFIX, Windows
 
 import grpc.aio  # isort: skip
@@ -110,12 +110,7 @@ class Downlink:
     async def _take_all(self, conversation: _Conversation) -> None:
         if not conversation.is_behind:
             self.live.set()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._receive(conversation))
-                group.create_task(self._probe(conversation))
-        except* (Leaving, grpc.aio.AioRpcError, StoreError) as ended:
-            raise first_of(ended) from None
+        await together(self._receive(conversation), self._probe(conversation))
 
     async def _receive(self, conversation: _Conversation) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
@@ -25,7 +25,7 @@ import grpc.aio  # isort: skip
 from vedette.v1 import exchange_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from broker.clock import Clock
     from broker.stages import Metrics
@@ -123,6 +123,23 @@ async def in_time(reading: Awaitable[T]) -> T:
             return await reading
     except TimeoutError:
         raise Leaving(limits.RECONNECT_FIRST_S) from None
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """Run several until the first of them ends; end the others, then raise what ended it.
+
+    Unlike a TaskGroup, which before Python 3.13 swallows a cancellation that comes while it cleans up after a failure:
+    a gateway that is told to stop at the moment at which its hub goes away would connect again instead, for ever.
+    """
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None:

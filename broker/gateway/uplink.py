@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker import limits
 from broker.gateway.ledger import OUTBOX
-from broker.gateway.link import Leaving, in_time
+from broker.gateway.link import Leaving, in_time, together
 from broker.refusal import Reason, reason_name
-from broker.rpc import first_of
 from broker.stages import Leg, labels_of
 from broker.store import Compacted, Corrupt, StoreError
-
-import grpc.aio  # isort: skip
-
 from vedette.v1 import envelope_pb2, exchange_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeStub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    import grpc.aio
 
     from broker.audit import AuditTrail
     from broker.clock import Clock
@@ -121,17 +119,14 @@ class Uplink:
     ) -> None:
         exchange = _Exchange(call, credits_)
         self._waiting = {lane: deque() for lane in LANES}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for lane in LANES:
-                    group.create_task(self._fill(lane))
-                group.create_task(self._send(exchange))
-                group.create_task(self._receive(exchange))
-                group.create_task(self._keep_cursors())
-                group.create_task(self._probe(exchange))
-                group.create_task(self._unpark(exchange))
-        except* (Leaving, grpc.aio.AioRpcError, StoreError) as ended:
-            raise first_of(ended) from None
+        await together(
+            *(self._fill(lane) for lane in LANES),
+            self._send(exchange),
+            self._receive(exchange),
+            self._keep_cursors(),
+            self._probe(exchange),
+            self._unpark(exchange),
+        )
 
     async def _fill(self, lane: int) -> None:
         after = self._cursors[lane]
