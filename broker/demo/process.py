@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 START_S: Final = 30.0
 STOP_S: Final = 15.0
 LOOK_S: Final = 0.02
+PORT_TRIES: Final = 16
+HELD_MAX: Final = 128  # sockets that hold ports: those of several worlds
+
+_held: deque[socket.socket] = deque()
 
 
 class DidNotStart(Exception):  # noqa: N818 - it says what happened
@@ -81,7 +87,34 @@ class Process:
 
 
 def free_port() -> int:
-    """Return a loopback port on which nobody listens now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port on which nobody listens, and that nobody else is given by chance for a good while.
+
+    It stays bound here, without listening, so that the system hands it out no more: neither to whoever asks for any
+    port, nor for a connection. Who names it can listen there all the same, since both sides let the address be used again.
+    Otherwise two worlds that start at the same time could get one port, and the clients of one reach the other.
+    """
+    for _ in range(PORT_TRIES):
+        held = [_bound(socket.AF_INET, "127.0.0.1", 0)]
+        port = int(held[0].getsockname()[1])
+        try:
+            held.append(_bound(socket.AF_INET6, "::1", port))  # localhost is both
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                held[0].close()
+                continue
+        _held.extend(held)
+        while len(_held) > HELD_MAX:
+            _held.popleft().close()
+        return port
+    raise OSError("no port is free on both loopback addresses")
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
