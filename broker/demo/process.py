@@ -90,7 +90,7 @@ def free_port() -> int:
     """Return a loopback port on which nobody listens, and that nobody else is given by chance for a good while.
 
     It stays bound here, without listening, so that the system hands it out no more: neither to whoever asks for any
-    port, nor for a connection. Who names it can listen there all the same, since both sides let the address be used again.
+    port, nor for a connection. Who names it can listen there all the same, since both let the address be used again.
     Otherwise two worlds that start at the same time could get one port, and the clients of one reach the other.
     """
     for _ in range(PORT_TRIES):

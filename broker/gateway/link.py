@@ -17,7 +17,7 @@ from broker.content import check_message
 from broker.offset import Offset, OffsetEstimate
 from broker.refusal import Refused, reason_name
 from broker.rpc import CHANNEL_OPTIONS, refusal_of
-from broker.store import StoreError
+from broker.store import Fenced, StoreError
 
 import grpc  # isort: skip
 import grpc.aio  # isort: skip
@@ -160,6 +160,8 @@ async def keep_trying(name: str, attempt: Callable[[], Awaitable[None]]) -> None
             refusal = refusal_of(error)
             reason = reason_name(refusal.reason) if refusal is not None else error.code().name
             log.info("%s ended: %s", name, reason)
+        except Fenced:
+            raise  # our store is another's now: there is nothing to go on with
         except StoreError as error:
             log.error("%s ended: the store answered %s", name, type(error).__name__)  # noqa: TRY400 - expected
             pause_s = limits.RECONNECT_MAX_S

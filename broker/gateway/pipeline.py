@@ -30,7 +30,7 @@ from broker.gateway.notes import SESSIONS, Notes
 from broker.gateway.seal import Outgoing, Sealed, seal_all
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, mode_label, precedence_label
-from broker.store import Corrupt, Full, NewRecord, StoreError
+from broker.store import Corrupt, Fenced, Full, NewRecord, StoreError
 from vedette.v1 import content_pb2, journal_pb2
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class Pipeline:
             reason = Reason.REASON_STORE_FULL if isinstance(error, Full) else Reason.REASON_UNAVAILABLE
             log.error("batch not stored: %s", type(error).__name__)  # noqa: TRY400 - expected, no trace
             self._refuse(items, Refused(reason, "nothing was stored; send it again"))
+            if isinstance(error, Fenced):
+                raise  # another's store: nothing will ever be stored again
             await asyncio.sleep(limits.RECONNECT_FIRST_S)
         except Exception:  # one message must not end the gateway: it would come again and end the next one too
             self._undo()

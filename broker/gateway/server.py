@@ -35,8 +35,9 @@ from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
 from broker.gateway.uplink import Uplink
 from broker.members import MembersInForce
-from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier
+from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier, first_of
 from broker.stages import Metrics, serve_metrics
+from broker.store import Fenced
 from broker.store.sqlite import open_sqlite
 from certs import tls
 from certs.identity import IdentityError, read_leaf
@@ -167,6 +168,8 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(_stop_when(stopping, server))
         except* _Stopped:
             log.info("stopped")
+        except* Fenced as fenced:
+            raise first_of(fenced) from None
 
 
 class _Stopped(Exception):  # noqa: N818 - how a gateway ends when it is told to
