@@ -24,8 +24,8 @@ from broker.cli import Exit
 def gateway(settings_file: Path, **overrides: str | None) -> None:
     """Run until SIGTERM: take in, decide, seal, send; receive, verify, deliver.
 
-    Exit: 0 stopped when told to, 1 it cannot start or its store is another's now, 2 the settings are wrong, 5 a signature,
-    key or document does not hold.
+    Exit: 0 stopped when told to, 1 it cannot start or its store was taken over, 2 the settings are wrong, 5 a
+    signature, key or document does not hold.
     """
     import asyncio
     import logging

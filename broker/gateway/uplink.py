@@ -155,11 +155,7 @@ class Uplink:
             await self._more.wait()
             batch = self._next_frame(exchange)
             if not batch:
-                self._more.clear()
-                if exchange.credits <= 0 and any(self._waiting.values()):
-                    await exchange.granted.wait()
-                    exchange.granted.clear()
-                    self._more.set()
+                self._more.clear()  # until there is more, or more credits
                 continue
             await exchange.write(exchange_pb2.SubmitRequest(envelopes=[record.data for record in batch]))
 
@@ -169,7 +165,8 @@ class Uplink:
         now_ns = self.clock.monotonic_ns()
         for lane in LANES:
             waiting = self._waiting[lane]
-            while waiting and exchange.credits > 0 and len(batch) < limits.FRAME_MESSAGES_MAX:
+            kept = exchange.kept_for_urgent if lane != envelope_pb2.LANE_URGENT else 0
+            while waiting and exchange.credits > kept and len(batch) < limits.FRAME_MESSAGES_MAX:
                 if size + len(waiting[0].data) > limits.FRAME_BYTES_MAX - 1024:
                     return batch
                 record = waiting.popleft()
@@ -193,7 +190,7 @@ class Uplink:
                 self._receipt(exchange, receipt)
             if response.credits:
                 exchange.credits = min(exchange.credits + response.credits, limits.CREDITS)  # it may promise too much
-                exchange.granted.set()
+                self._more.set()
 
     def _receipt(self, exchange: _Exchange, receipt: exchange_pb2.SubmitReceipt) -> None:
         exchange.receipted += 1
@@ -223,7 +220,7 @@ class Uplink:
         while True:
             await asyncio.sleep(limits.RECONNECT_MAX_S)
             now_ns = self.clock.monotonic_ns()
-            while self._parked and self._parked[0].due_ns <= now_ns and exchange.credits > 0:
+            while self._parked and self._parked[0].due_ns <= now_ns and exchange.credits > exchange.kept_for_urgent:
                 parked = self._parked.popleft()
                 exchange.credits -= 1
                 exchange.sent.append(_Sent(parked.record.lane, 0, parked.record, now_ns, parked.tries))
@@ -294,7 +291,7 @@ class _Exchange:
     ) -> None:
         self.call = call
         self.credits = credits_
-        self.granted = asyncio.Event()
+        self.kept_for_urgent = min(limits.FRAME_MESSAGES_MAX, credits_ // 8)  # no flood of the normal lane takes these
         self.sent: deque[_Sent] = deque()
         self.receipted = 0
         self._writing = asyncio.Lock()  # gRPC allows one write at a time
