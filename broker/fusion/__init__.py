@@ -6,6 +6,7 @@ node          what one origin says of one event
 compare       whether two tracks are one object, two words of one event
 associate     which belong together
 kalman, models, estimate   where an object is and how it moves: two models, burning and falling
+unrolled      the sums of these, written out
 history       an object's reports in order, with exact replay when one comes late or goes
 impact        where and when it comes down, and where it rose
 board         all events, as they follow from the messages that stand

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Final
 
 from broker import geodesy
 from broker.fusion import models
-from broker.fusion.kalman import Links, corrected, mixture, sandwich, times, weighed
+from broker.fusion.kalman import Links, corrected
+from broker.fusion.unrolled import BURNING, FALLING, TIMES, WEIGHED, mixture_of
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -120,7 +121,7 @@ def start(report: Report, track: TrackKey) -> Estimate:
 def merged(estimate: Estimate) -> tuple[State, Matrix]:
     """Return position and velocity with their covariance (6, 6x6), both models weighed."""
     burning = estimate.burning_probability
-    return mixture(
+    return mixture_of(
         burning,
         estimate.burning_state[:6],
         tuple(row[:6] for row in estimate.burning_noise[:6]),
@@ -213,10 +214,10 @@ def _mix(estimate: Estimate, step_s: float) -> Estimate:
     after = burning * (1.0 - out) + falling * back
     stays, comes = burning * (1.0 - out) / after, burning * out / (1.0 - after)
     padded_state, padded_noise = _with_push(estimate)
-    burning_state, burning_noise = mixture(
+    burning_state, burning_noise = mixture_of(
         stays, estimate.burning_state, estimate.burning_noise, padded_state, padded_noise
     )
-    falling_state, falling_noise = mixture(
+    falling_state, falling_noise = mixture_of(
         comes,
         estimate.burning_state[:6],
         tuple(row[:6] for row in estimate.burning_noise[:6]),
@@ -227,19 +228,22 @@ def _mix(estimate: Estimate, step_s: float) -> Estimate:
     biases = tuple(
         replace(
             bias,
-            burning=weighed(stays, bias.burning, bias.falling + nothing),
-            falling=weighed(comes, bias.burning[:6], bias.falling),
+            burning=WEIGHED[BURNING](stays, bias.burning, bias.falling + nothing),
+            falling=WEIGHED[FALLING](comes, bias.burning[:6], bias.falling),
         )
         for bias in estimate.biases
     )
-    return replace(
-        estimate,
-        burning_state=burning_state,
-        burning_noise=burning_noise,
-        falling_state=falling_state,
-        falling_noise=falling_noise,
-        burning_probability=min(max(after, PROBABILITY_LEAST), 1.0 - PROBABILITY_LEAST),
-        biases=biases,
+    return Estimate(
+        estimate.time_ns,
+        burning_state,
+        burning_noise,
+        falling_state,
+        falling_noise,
+        min(max(after, PROBABILITY_LEAST), 1.0 - PROBABILITY_LEAST),
+        biases,
+        estimate.refused_in_a_row,
+        estimate.taken,
+        estimate.restarts,
     )
 
 
@@ -256,19 +260,26 @@ def _step(estimate: Estimate, step_ns: int) -> Estimate:
     """Move both models on by one step."""
     step_s = step_ns / SECOND_NS
     flow, doubt = models.falling_flow(estimate.falling_state, step_s)
-    falling_noise = models.plus_white(sandwich(flow, estimate.falling_noise), doubt, step_s)
+    falling_noise = models.falling_spread(flow, estimate.falling_noise, doubt, step_s)
     biases = tuple(
-        replace(bias, burning=times(models.burning_flow(step_s), bias.burning), falling=times(flow, bias.falling))
+        replace(
+            bias,
+            burning=TIMES[BURNING](models.burning_flow(step_s), bias.burning),
+            falling=TIMES[FALLING](flow, bias.falling),
+        )
         for bias in estimate.biases
     )
-    return replace(
-        estimate,
-        time_ns=estimate.time_ns + step_ns,
-        burning_state=models.burning_moved(estimate.burning_state, step_s),
-        burning_noise=models.burning_spread(estimate.burning_noise, step_s),
-        falling_state=models.falling_moved(estimate.falling_state, step_s),
-        falling_noise=falling_noise,
-        biases=biases,
+    return Estimate(
+        estimate.time_ns + step_ns,
+        models.burning_moved(estimate.burning_state, step_s),
+        models.burning_spread(estimate.burning_noise, step_s),
+        models.falling_moved(estimate.falling_state, step_s),
+        falling_noise,
+        estimate.burning_probability,
+        biases,
+        estimate.refused_in_a_row,
+        estimate.taken,
+        estimate.restarts,
     )
 
 
@@ -304,19 +315,20 @@ def _update(estimate: Estimate, report: Report, track: TrackKey, *, common: bool
     if min(burning.distance, falling.distance) > GATE[size]:
         return None
     biases = [*others, own] if own else others
-    return replace(
-        estimate,
-        burning_state=burning.state,
-        burning_noise=burning.noise,
-        falling_state=falling.state,
-        falling_noise=falling.noise,
-        burning_probability=_probability(estimate.burning_probability, burning.log_likelihood - falling.log_likelihood),
-        biases=tuple(
+    return Estimate(
+        estimate.time_ns,
+        burning.state,
+        burning.noise,
+        falling.state,
+        falling.noise,
+        _probability(estimate.burning_probability, burning.log_likelihood - falling.log_likelihood),
+        tuple(
             replace(bias, burning=one, falling=two)
             for bias, one, two in zip(biases, burning.links, falling.links, strict=True)
         ),
-        refused_in_a_row=0,
-        taken=True,
+        0,
+        True,
+        estimate.restarts,
     )
 
 

@@ -43,14 +43,16 @@ class History:
         self._entries: dict[Key, Entry] = {}
         self._keys: list[Key] = []
         self._estimates: list[Estimate | None] = []
+        self._is_shared = False  # with a copy: then nothing is changed in place
         self.change(added=entries, removed=())
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def copy(self) -> History:
-        """Return another history with the same reports. Cheap: what both hold is never changed in place."""
+        """Return another history with the same reports. Cheap: what both hold is not changed in place from now on."""
         twin = History()
+        twin._is_shared = self._is_shared = True
         twin._entries, twin._keys, twin._estimates = self._entries, self._keys, self._estimates
         return twin
 
@@ -85,6 +87,10 @@ class History:
 
     def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
         """Put reports in and take reports out, then compute anew from the first that changed. All or nothing."""
+        added, removed = list(added), list(removed)
+        if len(added) == 1 and not removed and not self._is_shared and self._follows(added[0]):
+            self._append(added[0])
+            return
         entries, keys = dict(self._entries), list(self._keys)
         first = len(keys)
         for key in removed:
@@ -100,6 +106,19 @@ class History:
             first = min(first, index)
         estimates = self._computed(entries, keys, first)
         self._entries, self._keys, self._estimates = entries, keys, estimates
+        self._is_shared = False
+
+    def _follows(self, entry: Entry) -> bool:
+        """Say whether a report is newer than all that are here."""
+        return bool(self._keys) and self._keys[-1] < entry.key
+
+    def _append(self, entry: Entry) -> None:
+        """Take in the newest report: what nearly always happens."""
+        state = estimate.absorb(self.newest, entry.report, entry.track, common=entry.common)
+        self._entries[entry.key] = entry
+        self._keys.append(entry.key)
+        self._estimates.append(state)
+        self._thin(self._estimates)
 
     def _computed(self, entries: dict[Key, Entry], keys: list[Key], first: int) -> list[Estimate | None]:
         """Return the estimates, those before `first` as they are."""
@@ -115,8 +134,12 @@ class History:
             else:
                 state = estimate.absorb(state, entry.report, entry.track, common=entry.common)
             estimates.append(state)
-            # Thin out as we go, so that a long replay does not hold everything.
-            old = len(estimates) - KEPT_NEWEST - 1
-            if old >= 0 and old % KEPT_EVERY:
-                estimates[old] = None
+            self._thin(estimates)
         return estimates
+
+    @staticmethod
+    def _thin(estimates: list[Estimate | None]) -> None:
+        """Let the one go that is too old for its place, as we go, so that a long replay does not hold everything."""
+        old = len(estimates) - KEPT_NEWEST - 1
+        if old >= 0 and old % KEPT_EVERY:
+            estimates[old] = None

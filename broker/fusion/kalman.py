@@ -1,7 +1,8 @@
 """The linear algebra of the estimate, in scalar steps of a fixed order: no library is asked.
 
 Libraries change the last bits with the number of objects in a call and with the processor; these sums do not. Matrices
-are tuples of rows. Corrections go through a Cholesky factor and never through an inverse.
+are tuples of rows. Corrections go through a Cholesky factor and never through an inverse. What an exact report takes is
+in `unrolled`, written out; here is the general form, and what coarse reports take.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from broker.fusion import unrolled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +23,6 @@ __all__ = [
     "State",
     "corrected",
     "distance_squared",
-    "mixture",
-    "sandwich",
-    "times",
-    "weighed",
 ]
 
 State: TypeAlias = tuple[float, ...]
@@ -57,15 +56,20 @@ def corrected(
     size, terms = len(measured), len(state)
     if common:
         noise, measured_noise = _intersected(noise, measured_noise)
+    if links.own is None:
+        after, noise, triangle, found, distance, log_det = unrolled.CORRECTED[terms, size](
+            state, noise, measured, measured_noise
+        )
+        relinked = _relinked(links, triangle, found, terms)
+        return Corrected(after, noise, relinked, distance, -0.5 * (distance + log_det))
     # Column by column: how each term of the state goes with each term measured.
     columns = [list(noise[k]) for k in range(size)]
     spread = [[p + r for p, r in zip(noise[k], measured_noise[k], strict=False)] for k in range(size)]
-    if links.own is not None:
-        for k in range(3):
-            columns[k] = [a + row[k] for a, row in zip(columns[k], links.own, strict=True)]
-            for j in range(3):
-                spread[k][j] += links.own[k][j] + links.own[j][k]
-            spread[k][k] += links.variance
+    for k in range(3):
+        columns[k] = [a + row[k] for a, row in zip(columns[k], links.own, strict=True)]
+        for j in range(3):
+            spread[k][j] += links.own[k][j] + links.own[j][k]
+        spread[k][k] += links.variance
     lower, log_det = _cholesky(spread)
     distance = 0.0
     whitened: list[float] = []
@@ -82,13 +86,13 @@ def corrected(
         whitened.append(miss)
         gains.append([a * inverse for a in column])
         distance += miss * miss
-    after = list(state)
+    moved = list(state)
     for miss, gain in zip(whitened, gains, strict=True):
-        after = [a + miss * b for a, b in zip(after, gain, strict=True)]
+        moved = [a + miss * b for a, b in zip(moved, gain, strict=True)]
     return Corrected(
-        tuple(after),
+        tuple(moved),
         _reduced(noise, gains, terms),
-        _relinked(links, lower, gains, size),
+        _relinked(links, lower, gains, terms),
         distance,
         -0.5 * (distance + log_det),
     )
@@ -106,57 +110,6 @@ def distance_squared(miss: Sequence[float], spread: list[list[float]]) -> tuple[
         whitened.append(rest / row[k])
         distance += whitened[-1] * whitened[-1]
     return distance, log_det
-
-
-def mixture(weight: float, one: State, one_noise: Matrix, two: State, two_noise: Matrix) -> tuple[State, Matrix]:
-    """Return mean and covariance of two Gaussians, the first weighted so."""
-    rest = 1.0 - weight
-    between = weight * rest
-    apart = [a - b for a, b in zip(one, two, strict=True)]
-    noise = tuple(
-        tuple(
-            [weight * a + rest * b + between * away * d for a, b, d in zip(row_one, row_two, apart, strict=True)],
-        )
-        for row_one, row_two, away in zip(one_noise, two_noise, apart, strict=True)
-    )
-    return tuple([weight * a + rest * b for a, b in zip(one, two, strict=True)]), noise
-
-
-def weighed(weight: float, one: Matrix, two: Matrix) -> Matrix:
-    """Return the weighted mean of two matrices."""
-    rest = 1.0 - weight
-    return tuple(
-        tuple([weight * a + rest * b for a, b in zip(row_one, row_two, strict=True)])
-        for row_one, row_two in zip(one, two, strict=True)
-    )
-
-
-def sandwich(flow: Matrix, noise: Matrix) -> Matrix:
-    """Return flow * noise * flow', six by six."""
-    n0, n1, n2, n3, n4, n5 = noise
-    half = [
-        [
-            f0 * a + f1 * b + f2 * c + f3 * d + f4 * e + f5 * g
-            for a, b, c, d, e, g in zip(n0, n1, n2, n3, n4, n5, strict=True)
-        ]
-        for f0, f1, f2, f3, f4, f5 in flow
-    ]
-    return tuple(
-        [
-            tuple([f0 * a + f1 * b + f2 * c + f3 * d + f4 * e + f5 * g for f0, f1, f2, f3, f4, f5 in flow])
-            for a, b, c, d, e, g in half
-        ]
-    )
-
-
-def times(flow: Matrix, rows: Matrix) -> Matrix:
-    """Return flow * rows, where rows have three columns."""
-    return tuple(
-        [
-            tuple([sum([f * row[axis] for f, row in zip(weights, rows, strict=True)]) for axis in range(3)])
-            for weights in flow
-        ]
-    )
 
 
 def _reduced(noise: Matrix, gains: list[list[float]], terms: int) -> Matrix:
@@ -183,29 +136,15 @@ def _reduced(noise: Matrix, gains: list[list[float]], terms: int) -> Matrix:
     )
 
 
-def _relinked(links: Links, lower: list[list[float]], gains: list[list[float]], size: int) -> list[Matrix]:
+def _relinked(
+    links: Links, lower: Sequence[Sequence[float]], gains: Sequence[Sequence[float]], terms: int
+) -> list[Matrix]:
     """Return how the corrected model depends on the biases: others first, the reporting track's own last."""
-    every = [*links.others] if links.own is None else [*links.others, links.own]
-    after = []
-    for index, link in enumerate(every):
-        is_own = index == len(links.others)
-        felt: list[list[float]] = []  # the whitened measurement's dependence on this bias
-        for k in range(size):
-            line = list(link[k])
-            if is_own and k < 3:  # noqa: PLR2004 - a vector
-                line[k] += links.variance
-            for j in range(k):
-                line = [a - lower[k][j] * b for a, b in zip(line, felt[j], strict=True)]
-            felt.append([a / lower[k][k] for a in line])
-        after.append(
-            tuple(
-                tuple(
-                    row[axis] - sum([gain[k] * line[axis] for gain, line in zip(gains, felt, strict=True)])
-                    for axis in range(3)
-                )
-                for k, row in enumerate(link)
-            )
-        )
+    size = len(gains)
+    other = unrolled.RELINKED[terms, size, False]
+    after = [other(link, lower, gains, links.variance) for link in links.others]
+    if links.own is not None:
+        after.append(unrolled.RELINKED[terms, size, True](links.own, lower, gains, links.variance))
     return after
 
 

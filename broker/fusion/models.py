@@ -13,11 +13,12 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy
+from broker.fusion import unrolled
 
 if TYPE_CHECKING:
     from broker.fusion.kalman import Matrix, State
 
-__all__ = ["burning_flow", "burning_moved", "burning_spread", "falling_flow", "falling_moved", "plus_white"]
+__all__ = ["burning_flow", "burning_moved", "burning_spread", "falling_flow", "falling_moved", "falling_spread"]
 
 JERK_DENSITY: Final = 4.0  # m2/s5: about 2 m/s2 of change in a second
 COAST_DENSITY: Final = 1e-6  # m2/s3: what gravity with J2 leaves out
@@ -60,43 +61,7 @@ def _without_air(position: geodesy.Vector, velocity: geodesy.Vector) -> geodesy.
 
 def burning_spread(noise: Matrix, step_s: float) -> Matrix:
     """Return the burning model's covariance: three integrations and white jerk."""
-    half = 0.5 * step_s * step_s
-    moved = [
-        *(
-            [p + step_s * v + half * a for p, v, a in zip(noise[k], noise[k + 3], noise[k + 6], strict=True)]
-            for k in range(3)
-        ),
-        *([v + step_s * a for v, a in zip(noise[k + 3], noise[k + 6], strict=True)] for k in range(3)),
-        *(list(noise[k + 6]) for k in range(3)),
-    ]
-    rows = [
-        [
-            r[0] + step_s * r[3] + half * r[6],
-            r[1] + step_s * r[4] + half * r[7],
-            r[2] + step_s * r[5] + half * r[8],
-            r[3] + step_s * r[6],
-            r[4] + step_s * r[7],
-            r[5] + step_s * r[8],
-            r[6],
-            r[7],
-            r[8],
-        ]
-        for r in moved
-    ]
-    jerk = JERK_DENSITY * step_s
-    squared = step_s * step_s
-    for k in range(3):
-        rows[k][k] += jerk * squared * squared / 20.0
-        rows[k + 3][k + 3] += jerk * squared / 3.0
-        rows[k + 6][k + 6] += jerk
-        for row, column, term in (
-            (k, k + 3, jerk * squared * step_s / 8.0),
-            (k, k + 6, jerk * squared / 6.0),
-            (k + 3, k + 6, jerk * step_s / 2.0),
-        ):
-            rows[row][column] += term
-            rows[column][row] += term
-    return tuple([tuple(row) for row in rows])
+    return unrolled.burning_spread(noise, step_s, JERK_DENSITY * step_s)
 
 
 def burning_flow(step_s: float) -> Matrix:
@@ -168,13 +133,7 @@ def falling_flow(state: State, step_s: float) -> tuple[Matrix, float]:
     return flow, COAST_DENSITY + doubt * doubt * DRAG_DOUBT_S
 
 
-def plus_white(noise: Matrix, density: float, step_s: float) -> Matrix:
-    """Add what white acceleration of that density does to six terms."""
-    rows = [list(row) for row in noise]
+def falling_spread(flow: Matrix, noise: Matrix, density: float, step_s: float) -> Matrix:
+    """Return the falling model's covariance: along its flow, with white acceleration of that density."""
     place, cross, speed = density * step_s * step_s * step_s / 3.0, density * step_s * step_s / 2.0, density * step_s
-    for k in range(3):
-        rows[k][k] += place
-        rows[k + 3][k + 3] += speed
-        rows[k][k + 3] += cross
-        rows[k + 3][k] += cross
-    return tuple([tuple(row) for row in rows])
+    return unrolled.falling_spread(flow, noise, place, cross, speed)
