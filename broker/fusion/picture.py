@@ -4,6 +4,9 @@ What an origin said stands in `contributions` as it said it. What is fused stand
 the histories, launch and counts from the best of the words. Counts are intervals that hold all that was said, classes
 are weighted by the origins' own weights, positions and times are never averaged between words.
 
+Whatever origins may say, the picture keeps the bounds of its fields and of a message, or nobody would see any of it: a
+number beyond its bound is that bound, a state beyond is no track, and what does not fit is left out by its weight.
+
 Published numbers are rounded (1 mm, 1 mm/s, 1e-7 degrees, 1 ms; covariances to a millionth), so that the last bits of a
 processor's arithmetic do not show.
 """
@@ -41,6 +44,13 @@ RECENT_REFUSED: Final = 4
 MILLISECOND_NS: Final = 1_000_000
 FUSED_BYTES_MAX: Final = limits.BODY_BYTES_MAX - 1024  # the content's header comes on top
 TRACKS_MAX: Final = 16
+CONTRIBUTIONS_MAX: Final = limits.FIELD_ITEMS_MAX
+# The bounds of these fields in measures.proto; tests compare what comes out with them.
+AXIS_MOST_M: Final = 20_000_000.0
+LENGTH_MOST_M: Final = 100_000_000.0
+SPEED_MOST_MPS: Final = 15_000.0
+COVARIANCE_MOST: Final = 1e15
+TIME_MOST_NS: Final = (limits.TIME_MAX_S - 1) * SECOND_NS
 OBJECT_CONTEXT: Final = b"vedette/v1/fused-object"
 DISTINCT_MANY: Final = 3
 
@@ -61,9 +71,9 @@ def fused_event(
         standing=standing,
         status=content_pb2.EventStatus(event_id=number, state=state, reason=reason),
         launch=launch,
-        tracks=[_track(number, one, launch) for one in objects[:TRACKS_MAX]],
+        tracks=[track for one in objects[:TRACKS_MAX] if (track := _track(number, one, launch)) is not None],
         impacts=_impacts(number, live, objects),
-        contributions=_contributions(live, gone, refused),
+        contributions=_contributions(live, gone, refused)[:CONTRIBUTIONS_MAX],
         disagreements=disagreements(live, gone, refused),
         merged_event_ids=sorted(merged_numbers),
     )
@@ -158,10 +168,14 @@ def _object_id(number: bytes, one: TrackedObject) -> bytes:
     return digest.digest()[: limits.ID_BYTES]
 
 
-def _track(number: bytes, one: TrackedObject, launch: content_pb2.LaunchDetection | None) -> content_pb2.TrackUpdate:
-    """Return an object's state."""
+def _track(
+    number: bytes, one: TrackedObject, launch: content_pb2.LaunchDetection | None
+) -> content_pb2.TrackUpdate | None:
+    """Return an object's state; None where there is none that could be true."""
     estimate = one.history.newest
     state, noise = merged(estimate)
+    if not _is_bounded(state, noise):
+        return None
     track = content_pb2.TrackUpdate(
         event_id=number,
         object_id=_object_id(number, one),
@@ -176,13 +190,22 @@ def _track(number: bytes, one: TrackedObject, launch: content_pb2.LaunchDetectio
         phase=_phase(estimate.burning_probability, state, noise),
     )
     if one.prediction is not None:
-        track.apogee_m.value = round(max(one.prediction.apogee_m, 0.0), 0)
+        track.apogee_m.value = round(min(max(one.prediction.apogee_m, 0.0), LENGTH_MOST_M), 0)
         if launch is not None and launch.launch_area.HasField("ellipse"):
             start = launch.launch_area.ellipse.centre
             place = one.prediction.place
             range_m, _ = geodesy.distance_azimuth(start.lat_deg, start.lon_deg, place.lat_deg, place.lon_deg)
             track.ground_range_m.value = round(range_m, 0)
     return track
+
+
+def _is_bounded(state: State, noise: Matrix) -> bool:
+    """Say whether a state can be published: reports that contradict each other may lead to one that is none."""
+    return (
+        all(abs(value) <= LENGTH_MOST_M for value in state[:3])
+        and all(abs(value) <= SPEED_MOST_MPS for value in state[3:])
+        and all(0.0 <= noise[k][k] <= COVARIANCE_MOST for k in range(6))
+    )
 
 
 def _rounded(term: float) -> float:
@@ -242,8 +265,8 @@ def _area(place: Place) -> measures_pb2.Area:
     return measures_pb2.Area(
         ellipse=measures_pb2.Ellipse(
             centre=measures_pb2.GeoPoint(lat_deg=round(place.lat_deg, 7), lon_deg=round(place.lon_deg, 7)),
-            semi_major_m=round(major_m, 3),
-            semi_minor_m=round(minor_m, 3),
+            semi_major_m=min(round(major_m, 3), AXIS_MOST_M),
+            semi_minor_m=min(round(minor_m, 3), AXIS_MOST_M),
             orientation_deg=round(orientation_deg, 3),
             probability=0.95,
         )
@@ -254,7 +277,8 @@ def _window(best_ns: int, sigma_s: float) -> measures_pb2.TimeWindow:
     """Return a time and two standard deviations either way, to the millisecond."""
     reach_ns = round(2.0 * sigma_s * SECOND_NS)
     earliest, best, latest = (
-        timestamp(ns // MILLISECOND_NS * MILLISECOND_NS) for ns in (best_ns - reach_ns, best_ns, best_ns + reach_ns)
+        timestamp(min(max(ns // MILLISECOND_NS * MILLISECOND_NS, 0), TIME_MOST_NS))
+        for ns in (best_ns - reach_ns, best_ns, best_ns + reach_ns)
     )
     return measures_pb2.TimeWindow(earliest=earliest, latest=latest, best=best)
 
@@ -298,7 +322,10 @@ def _place(shown: tuple[Key, content_pb2.Content]) -> Key:
 
 
 def _fitted(fused: content_pb2.FusedEvent) -> content_pb2.FusedEvent:
-    """Leave out what does not go into one message: first the origins' own words, largest first, never who spoke."""
+    """Leave out what does not go into one message: first the origins' own words, largest first, never who spoke.
+
+    Then tracks and impacts, the last first, and one of each stays; then what explains the rest.
+    """
     while fused.ByteSize() > FUSED_BYTES_MAX:
         parts = [
             (getattr(contribution, field).ByteSize(), index, field)
@@ -310,11 +337,17 @@ def _fitted(fused: content_pb2.FusedEvent) -> content_pb2.FusedEvent:
             _, index, field = max(parts)
             contribution = fused.contributions[index]
             contribution.ClearField(field)  # type: ignore[arg-type] # one of the three above
-        elif len(fused.tracks) > 1:
-            del fused.tracks[-1]
-        elif len(fused.impacts) > 1:
-            del fused.impacts[-1]
-        else:
-            del fused.merged_event_ids[:]
+        elif not _shortened(fused):
             break
     return fused
+
+
+def _shortened(fused: content_pb2.FusedEvent) -> bool:
+    """Leave out the least important part; False if there is nothing more that can be spared."""
+    least = next((part for part in (fused.tracks, fused.impacts) if len(part) > 1), None)
+    spare = (fused.merged_event_ids, fused.disagreements, fused.contributions, fused.impacts)
+    part = least if least is not None else next((part for part in spare if part), None)
+    if part is None:
+        return False
+    del part[-1]
+    return True

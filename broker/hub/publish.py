@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +63,7 @@ class Publisher:
         self._sealed: OrderedDict[_Name, bytes] = OrderedDict()  # not yet receipted
         self._numbers: dict[tuple[str, int], tuple[int, int]] = {}  # (recipient, mode) -> epoch, last sequence
         self._wake = asyncio.Event()
+        self.lost: Counter[str] = Counter()  # revisions that were refused for good, by recipient
 
     def offer(self, revisions: Sequence[Revision]) -> None:
         """Publish these, unless they are on their way."""
@@ -123,10 +124,22 @@ class Publisher:
         if outcome == SubmitOutcome.SUBMIT_OUTCOME_REFUSED:
             if reason in _PASSING:
                 return False
-            log.error("a picture was refused recipient=%s reason=%s", name.recipient, reason_name(reason))
+            self._note_lost(name, reason_name(reason))
         self._sealed.pop(name, None)
         self._settled(name.recipient, name.key)
         return True
+
+    def _note_lost(self, name: _Name, reason: str) -> None:
+        """Count and say that nobody will see this revision: a fault of ours."""
+        self.lost[name.recipient] += 1
+        log.error(
+            "a picture was refused recipient=%s reason=%s event=%s revision=%d lost=%d",
+            name.recipient,
+            reason,
+            name.key.event_id.hex(),
+            name.key.revision,
+            self.lost[name.recipient],
+        )
 
     def _seal_flush(self, recipient: str, mode: Mode.ValueType, flush: Sequence[tuple[_Name, Revision]]) -> None:
         drafts: list[tuple[_Name, bytes, bytes]] = []
@@ -134,7 +147,7 @@ class Publisher:
             content = fused_content(revision.event, recipient=recipient, mode=mode, exercise=revision.exercise)
             body = content.SerializeToString()
             if len(body) > limits.BODY_BYTES_MAX:
-                log.error("a picture is too large recipient=%s bytes=%d", recipient, len(body))
+                self._note_lost(name, reason_name(Reason.REASON_TOO_LARGE))
                 self._settled(recipient, name.key)
                 continue
             drafts.append((name, self._header(revision, content.header.message_id).SerializeToString(), body))
