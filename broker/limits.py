@@ -107,6 +107,7 @@ EXERCISES_TICKING_MAX: Final = 4  # at once, likewise: a flood of ids makes a ha
 EXERCISE_IDLE_NS: Final = (
     2_400 * SECOND_NS
 )  # of exercise time without a record, then its ticks stop: any flight is over
+EXERCISE_FORGOTTEN_NS: Final = 2_100 * SECOND_NS  # likewise, then its picture is forgotten: while it is still ticked
 TICK_PACE_S: Final = 0.1  # a log that runs faster than life is ticked at most so often, by several seconds at once
 
 # --- release policy ---------------------------------------------------------------------------------------------------

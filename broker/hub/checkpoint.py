@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT: Final = "vedette-picture/v2"
+FORMAT: Final = "vedette-picture/v3"
 _HASH_CHARS: Final = 64
 
 
@@ -65,7 +65,9 @@ def _encode(picture: Picture) -> dict[str, Any]:
             {
                 "mode": key.mode,
                 "exercise_id": key.exercise_id,
-                "exercise": "" if drawing.exercise is None else _text(drawing.exercise.SerializeToString()),
+                "exercise": _exercise(drawing.exercise),
+                "origin": drawing.origin,
+                "heard": [drawing.heard_at, drawing.heard_ns],
                 "classification": drawing.labels.classification,
                 "caveats": sorted(drawing.labels.caveats),
                 "view": _text(drawing.view.checkpoint()),
@@ -73,7 +75,13 @@ def _encode(picture: Picture) -> dict[str, Any]:
             for key, drawing in picture.drawings.items()
         ],
         "pending": [
-            [key.view.mode, key.view.exercise_id, _text(one.event.SerializeToString()), _text(_label(one))]
+            [
+                key.view.mode,
+                key.view.exercise_id,
+                _exercise(one.exercise),
+                _text(one.event.SerializeToString()),
+                _text(_label(one)),
+            ]
             for key, one in picture.pending.items()
         ],
     }
@@ -85,17 +93,26 @@ def _decode(made: dict[str, Any]) -> Picture:
     cursor = made["cursor"]
     picture = Picture(made["recipient"], cursor, _bytes(made["resume"]), saved=cursor)
     for one in made["views"]:
-        exercise = Exercise.FromString(_bytes(one["exercise"])) if one["exercise"] else None
+        exercise, origin, (heard_at, heard_ns) = _exercise_of(one["exercise"]), one["origin"], one["heard"]
         labels = LabelSum(Classification.ValueType(one["classification"]), frozenset(one["caveats"]))
         key = ViewKey(Mode.ValueType(one["mode"]), one["exercise_id"])
-        picture.drawings[key] = Drawing(View.restore(_bytes(one["view"])), exercise, labels)
-    for mode, exercise_id, event_text, label_text in made["pending"]:
+        view = View.restore(_bytes(one["view"]))
+        picture.drawings[key] = Drawing(view, exercise, origin, labels, heard_at, heard_ns)
+    for mode, exercise_id, exercise_text, event_text, label_text in made["pending"]:
         key = ViewKey(Mode.ValueType(mode), exercise_id)
         event, label = FusedEvent.FromString(_bytes(event_text)), SecurityLabel.FromString(_bytes(label_text))
         revision_key = RevisionKey(key, event.event_id, event.revision)
-        exercise = picture.drawings[key].exercise
+        exercise = _exercise_of(exercise_text)
         picture.pending[revision_key] = Revision(picture.recipient, revision_key, event, exercise, label)
     return picture
+
+
+def _exercise(exercise: Exercise | None) -> str:
+    return "" if exercise is None else _text(exercise.SerializeToString())
+
+
+def _exercise_of(text: str) -> Exercise | None:
+    return Exercise.FromString(_bytes(text)) if text else None
 
 
 def _label(revision: Revision) -> bytes:

@@ -8,6 +8,8 @@ the records that went in, in the order of the log:
 * A revision that was drawn is *pending* until it is seen in the log, which is always behind the record that it was
   drawn from. So a fusion process that starts again, from a checkpoint or from the beginning of the log, draws what was
   drawn before, and at the head only what is missing is left to publish.
+* An exercise's View is forgotten when its log was silent for `limits.EXERCISE_FORGOTTEN_NS` of its own time, or when
+  the origin that began it began as many others since as may tick at once. A record that comes later begins another.
 * The label of a picture is the sum of the labels that went in: the highest classification, all caveats, and nobody but
   the recipient.
 
@@ -22,6 +24,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from broker import limits
 from broker.clock import nanoseconds
 from broker.fusion.view import View
 from vedette.v1.content_pb2 import Content, Exercise, FusedEvent, Mode
@@ -93,7 +96,10 @@ class Drawing:
 
     view: View
     exercise: Exercise | None
+    origin: str  # whose record began it
     labels: LabelSum = field(default_factory=LabelSum)
+    heard_at: int = 0  # position of the newest record that is no Tick
+    heard_ns: int | None = None  # the View's time then; unknown before the first Tick
 
 
 @dataclass(slots=True)
@@ -126,7 +132,11 @@ class Picture:
         drawing = self.drawings.get(key)
         if drawing is not None:
             time_ns = nanoseconds(tick.tick.time)
+            if drawing.heard_ns is None:
+                drawing.heard_ns = time_ns
             self._draw(key, drawing, at, lambda: drawing.view.tick(position=at, time_ns=time_ns))
+            if key.exercise_id and time_ns - drawing.heard_ns > limits.EXERCISE_FORGOTTEN_NS:
+                del self.drawings[key]
 
     def _envelope(self, at: bytes, sealed: bytes) -> None:
         envelope = Envelope.FromString(sealed)
@@ -140,13 +150,22 @@ class Picture:
             return
         drawing = self.drawings.get(key) or self._begin(key, header)
         drawing.labels.add(header.label)
+        drawing.heard_at, drawing.heard_ns = int.from_bytes(at, "big"), drawing.view.now_ns
         numbers = {"epoch": header.epoch, "lane": header.lane, "sequence": header.sequence}
         self._draw(key, drawing, at, lambda: drawing.view.fold(position=at, content=content, **numbers))
 
     def _begin(self, key: ViewKey, header: RoutingHeader) -> Drawing:
         exercise = header.exercise if header.HasField("exercise") else None
-        self.drawings[key] = Drawing(View(self.recipient, key.mode, key.exercise_id), exercise)
+        if key.exercise_id:
+            self._make_room(header.origin)
+        self.drawings[key] = Drawing(View(self.recipient, key.mode, key.exercise_id), exercise, header.origin)
         return self.drawings[key]
+
+    def _make_room(self, origin: str) -> None:
+        """Forget the exercise of an origin that was silent longest, if it has as many as may tick at once."""
+        begun = [key for key, one in self.drawings.items() if key.exercise_id and one.origin == origin]
+        if len(begun) >= limits.EXERCISES_TICKING_MAX:
+            del self.drawings[min(begun, key=lambda key: self.drawings[key].heard_at)]
 
     def _draw(self, key: ViewKey, drawing: Drawing, at: bytes, step: Callable[[], list[FusedEvent]]) -> None:
         try:

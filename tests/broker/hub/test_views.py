@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
-from broker import geodesy
+from broker import geodesy, limits
 from broker.clock import SystemClock, timestamp
 from broker.hub import checkpoint
 from broker.hub.picture import Picture
+from broker.hub.publish import Publisher
 from broker.hub.server import serving
 from broker.hub.views import Views
 from broker.limits import SECOND_NS
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from broker.hub.picture import RevisionKey
     from broker.hub.server import Hub
     from broker.hub.settings import HubSettings
     from certs.issue import Authority
@@ -164,6 +166,67 @@ def test_a_record_that_a_view_cannot_digest_is_passed_over_and_nothing_else(spea
     assert poisoned.faults == 1
     shapes = [(one.event.revision, one.event.tracks) for one in poisoned.pending.values()]
     assert [shape[0] for shape in shapes] == [one.event.revision for one in plain.pending.values()]
+
+
+def of_an_exercise(speaker: Speaker, exercise_id: str) -> exchange_pb2.Delivery:
+    """Return a launch of an exercise."""
+    content = speaker.content(mode=content_pb2.MODE_EXERCISE)
+    content.header.exercise.exercise_id, content.header.exercise.rate = exercise_id, 1.0
+    return exchange_pb2.Delivery(envelope=speaker.seal(speaker.header("JPN", content), content.SerializeToString()))
+
+
+def tick_of(exercise_id: str, second: int) -> exchange_pb2.Delivery:
+    mode = content_pb2.MODE_EXERCISE if exercise_id else content_pb2.MODE_TEST
+    tick = exchange_pb2.HubTick(mode=mode, exercise_id=exercise_id)
+    tick.tick.time.FromSeconds(1_700_000_000 + second)
+    return exchange_pb2.Delivery(tick=tick)
+
+
+def exercises_of(picture: Picture) -> set[str]:
+    return {key.exercise_id for key in picture.drawings}
+
+
+def test_the_view_of_an_exercise_that_is_over_is_forgotten_and_real_ones_are_not(
+    speaker: Speakers, tmp_path: Path
+) -> None:
+    silent_s = limits.EXERCISE_FORGOTTEN_NS // SECOND_NS
+    picture = Picture("JPN")
+    kor = speaker("KOR")
+    fold(picture, [exchange_pb2.Delivery(envelope=kor.envelope("JPN")), of_an_exercise(kor, "spring")])
+    fold(picture, [tick_of("", 0), tick_of("spring", 0), of_an_exercise(kor, "spring"), tick_of("spring", silent_s)])
+    assert exercises_of(picture) == {"", "spring"}
+    fold(picture, [of_an_exercise(kor, "spring"), tick_of("spring", silent_s + 10)])
+    assert exercises_of(picture) == {"", "spring"}, "what was heard again goes on"
+    fold(picture, [tick_of("", 3 * silent_s), tick_of("spring", 3 * silent_s)])
+    assert exercises_of(picture) == {""}
+    checkpoint.save(tmp_path, picture)
+    after = checkpoint.load(tmp_path, "JPN")
+    assert after.cursor == picture.cursor
+    assert drawn(after) == drawn(picture), "what is pending of it is still published"
+    assert [one.exercise for one in after.pending.values()] == [one.exercise for one in picture.pending.values()]
+
+
+def test_an_origin_that_begins_exercise_upon_exercise_fills_no_memory_and_displaces_nobody(speaker: Speakers) -> None:
+    picture = Picture("JPN")
+    kor, usa = speaker("KOR"), speaker("USA")
+    fold(picture, [of_an_exercise(usa, "theirs"), of_an_exercise(kor, "first")])
+    for number in range(20):
+        fold(picture, [of_an_exercise(kor, f"more-{number}"), of_an_exercise(kor, "first")])
+    last = {f"more-{19 - back}" for back in range(limits.EXERCISES_TICKING_MAX - 1)}
+    assert exercises_of(picture) == {"theirs", "first", *last}
+
+
+def test_a_revision_that_is_lost_is_counted(speaker: Speakers) -> None:
+    picture = Picture("JPN")
+    fold(picture, log_of_two(speaker, 1))
+    settled: list[RevisionKey] = []
+    publisher = Publisher(speaker("HUB").keyring, SystemClock(), lambda _, key: settled.append(key))
+    first, *_ = picture.pending.values()
+    first.event.launch.launch_area.iso_3166_2.extend(["KP-01"] * limits.BODY_BYTES_MAX)
+    publisher.offer([first])
+    assert publisher.seal_some(1) == []
+    assert settled == [first.key]
+    assert publisher.lost == {"JPN": 1}
 
 
 def test_a_picture_is_labelled_with_the_sum_of_what_went_in(speaker: Speakers) -> None:
