@@ -8,14 +8,17 @@ meaning stands in `metadata={"help": …}` and, with every option, in deploy/set
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
+
+PLUGIN_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")  # of an entry point, and part of a file's name
 
 
 class SettingsError(ValueError):

@@ -20,7 +20,7 @@ from broker.conformance.trying import Broken
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.conformance.trying import OpenStore
+    from broker.store.load import OpenStore
 
 PATIENCE_S = 60.0  # for one promise: on a slow disk a commit takes 10 ms
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from broker.conformance.trying import OpenStore
+    from broker.store.load import OpenStore
 
 BACKLOG = 20_000
 

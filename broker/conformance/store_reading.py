@@ -11,8 +11,8 @@ from broker.conformance.trying import STREAM, expect, new_record, opened, read_a
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.conformance.trying import OpenStore
     from broker.store import Record, Store
+    from broker.store.load import OpenStore
 
 FOLLOWERS = 12
 

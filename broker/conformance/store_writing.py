@@ -12,7 +12,7 @@ from broker.store import Bounds, NewRecord, Outcome, Unavailable, Written
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.conformance.trying import OpenStore
+    from broker.store.load import OpenStore
 
 
 async def an_empty_store_is_empty(open_store: OpenStore, path: Path) -> None:

@@ -10,10 +10,10 @@ from broker import limits
 from broker.store import NewRecord, Record, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    OpenStore = Callable[[Path], Awaitable[Store]]
+    from broker.store.load import OpenStore
 
 STREAM = "log/KOR"
 SHOWN_CHARS_MAX = 300

@@ -7,36 +7,28 @@ Exactly one distribution may claim the code, and nobody else may claim our impor
 
 from __future__ import annotations
 
-from importlib.metadata import distributions, entry_points
+from importlib.metadata import distributions
 from typing import Final
 
+from broker.claim import LoadError, claimed
 from broker.plugin import Nation
+
+__all__ = ["LoadError", "check_names", "load_nation"]
 
 GROUP: Final = "vedette.nations"
 DISTRIBUTION: Final = "vedette"
 NAMES: Final = ("broker", "certs", "nations", "vedette")
 
 
-class LoadError(Exception):
-    """The nation's plugin cannot be used; the text says what to install or remove."""
-
-
 def load_nation(code: str) -> Nation:
     """Return the plugin of a nation. Raises LoadError."""
     check_names()
-    claimants = [entry for entry in entry_points(group=GROUP) if entry.name == code]
-    if not claimants:
-        known = ", ".join(sorted({entry.name for entry in entry_points(group=GROUP)})) or "none"
-        raise LoadError(f"no plugin for {code} is installed; there are: {known}")
-    owners = {(entry.dist.name if entry.dist else "", entry.value) for entry in claimants}
-    if len(owners) > 1:
-        values = ", ".join(sorted(f"{value} of {owner}" for owner, value in owners))
-        raise LoadError(f"several plugins claim {code}: {values}; remove all but one")
-    nation = claimants[0].load()
+    entry = claimed(GROUP, code)
+    nation = entry.load()
     if not isinstance(nation, Nation):
-        raise LoadError(f"{claimants[0].value} is not a broker.plugin.Nation")
+        raise LoadError(f"{entry.value} is not a broker.plugin.Nation")
     if nation.code != code:
-        raise LoadError(f"{claimants[0].value} is the plugin of {nation.code}, not of {code}")
+        raise LoadError(f"{entry.value} is the plugin of {nation.code}, not of {code}")
     return nation
 
 

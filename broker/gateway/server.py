@@ -38,7 +38,7 @@ from broker.members import MembersInForce
 from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier, first_of
 from broker.stages import Metrics, serve_metrics
 from broker.store import Fenced
-from broker.store.sqlite import open_sqlite
+from broker.store.load import load_store
 from certs import tls
 from certs.identity import IdentityError, read_leaf
 from certs.keyring import Keyring
@@ -184,7 +184,7 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
     members.listeners.append(metrics.show_members)
     keyring = Keyring.load(settings.certs_dir)
     keyring.check(members.current, settings.nation, clock.wall_ns())
-    store = await open_sqlite(settings.data_dir / "gateway.sqlite")
+    store = await load_store(settings.store)(settings.data_dir / f"gateway.{settings.store}")
     stack.push_async_callback(store.close)
     audit = AuditTrail.open(settings.data_dir / "audit.jsonl", clock, on_lost=metrics.audit_dropped.inc)
     stack.push_async_callback(audit.close)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker import limits
-from broker.settings import setting
+from broker.settings import PLUGIN_NAME, setting
 
 PORTS = 65_536
 DAY_S = 24 * 3600.0
@@ -30,6 +30,7 @@ class GatewaySettings:
         "file of roots whose certificates may scrape; left out: anybody on that address", default=Path()
     )
     canary_s: float = setting("seconds between two canaries to each nation; 0: none", default=limits.CANARY_S)
+    store: str = setting("the plugin that keeps data_dir, an entry point in vedette.stores", default="sqlite")
     retention_days: float = setting(
         "how many days what was reported, sent and received is kept; at least 1", default=limits.RETENTION_S / DAY_S
     )
@@ -44,6 +45,8 @@ class GatewaySettings:
             port = given.rpartition(":")[2]
             if given and not (port.isdigit() and int(port) < PORTS):
                 raise ValueError(f"{name} must be host:port, not {given!r}")
+        if not PLUGIN_NAME.fullmatch(self.store):
+            raise ValueError(f"store must be the name of a plugin such as sqlite, not {self.store!r}")
         if not 1.0 <= self.retention_days <= RETENTION_DAYS_MAX:
             raise ValueError(f"retention_days must be 1 to {RETENTION_DAYS_MAX}, not {self.retention_days!r}")
         if self.log_level not in {"debug", "info", "warning", "error"}:

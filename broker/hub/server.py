@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker import known, limits
 from broker.audit import AuditTrail
+from broker.claim import LoadError
 from broker.clock import SystemClock
 from broker.hub import exercises, ticks
 from broker.hub.commit import Committer, Recorded
@@ -43,7 +44,7 @@ from broker.members import MembersInForce
 from broker.rpc import SERVER_OPTIONS, Door, FaultBarrier, first_of
 from broker.stages import serve_metrics
 from broker.store import StoreError
-from broker.store.sqlite import open_sqlite
+from broker.store.load import load_store
 from broker.windows import STATE_PREFIX as WINDOWS
 from broker.windows import Windows
 from certs import tls
@@ -118,7 +119,7 @@ async def serving(
         Keyring.load(settings.certs_dir).check(members.current, PUBLISHER, clock.wall_ns())
     _make(settings.data_dir)
     async with AsyncExitStack() as stack:
-        store = store or await open_sqlite(settings.data_dir / STORE_NAME)
+        store = store or await _open_store(settings)
         stack.push_async_callback(store.close)
         metrics = HubMetrics()
         metrics.show_members(members.current)
@@ -220,6 +221,14 @@ async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Cl
         refusals=Refusals(metrics, audit),
         clock=clock,
     )
+
+
+async def _open_store(settings: HubSettings) -> Store:
+    try:
+        opener = load_store(settings.store)
+    except LoadError as error:
+        raise CannotStart(str(error)) from error
+    return await opener(settings.data_dir / STORE_NAME)
 
 
 def _open_audit(data_dir: Path, clock: Clock, metrics: HubMetrics) -> AuditTrail:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.settings import setting
+from broker.settings import PLUGIN_NAME, setting
 
 _PORT_MAX = 65_535
 
@@ -19,9 +19,7 @@ class HubSettings:
     members: Path = setting("the members document")
     members_digest: str = setting("sha256:… of the first members document: where all trust begins")
     data_dir: Path = setting("where the logs and the checkpoints of the pictures are kept")
-    store: str = setting(
-        "the plugin that keeps the logs; sqlite is the only one for a single machine", default="sqlite"
-    )
+    store: str = setting("the plugin that keeps the logs, an entry point in vedette.stores", default="sqlite")
     pictures: bool = setting("run the fusion process", default=True)
     pictures_target: str = setting(
         "host:port under which the fusion process reaches this hub; empty: loopback and the port of listen", default=""
@@ -41,8 +39,8 @@ class HubSettings:
                 raise ValueError(f"{name} must be host:port, not {given!r}")
         if not self.listen:
             raise ValueError("listen must be host:port")
-        if self.store != "sqlite":
-            raise ValueError(f"store must be sqlite, not {self.store!r}")
+        if not PLUGIN_NAME.fullmatch(self.store):
+            raise ValueError(f"store must be the name of a plugin such as sqlite, not {self.store!r}")
         if not self.members_digest.startswith("sha256:"):
             raise ValueError("members_digest must be sha256: and 64 hexadecimal digits")
         if self.log_level not in {"debug", "info", "warning", "error"}:

@@ -280,7 +280,7 @@ async def test_a_members_document_that_was_not_pinned_starts_nothing(
     ("line", "code", "says"),
     [
         ('unknown = "x"', 2, "unknown setting 'unknown'"),
-        ('store = "paper"', 2, "store must be sqlite"),
+        ('store = "../paper"', 2, "store must be the name of a plugin"),
         ('log_level = "loud"', 2, "log_level must be"),
         ('pictures_target = "here"', 2, "pictures_target must be host:port"),
     ],
