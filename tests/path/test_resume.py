@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker.geodesy import ecef
 from broker.limits import SECOND_NS
+from broker.plugin import Observation, Sight
+from nations.kor import NATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from tests.path.conftest import Floor, OpenWorld, Reporting, Watching
     from vedette.v1 import content_pb2
 
+RADAR = NATION.sensors[-1]
 RULES = """
 - id: TRACKS
   effect: release
@@ -134,6 +138,37 @@ async def test_held_messages_survive_their_gateway_and_go_when_they_are_due(
         await source.say(3)
         await floor.until(lambda: 3 in source.told(floor))
         assert source.told(floor) == [0, 1, 2, 3]
+
+
+def line(sight: Sight, second: int, base: content_pb2.Exercise) -> bytes:
+    """Return what KOR's ground radar writes of its track 42, so many seconds into the exercise."""
+    at_ns = base.exercise_zero.ToNanoseconds() + second * SECOND_NS
+    state = (
+        {"position_m": ecef(40.0, 130.0, 100_000.0), "velocity_mps": (1.0, 2.0, 3.0)} if sight is Sight.TRACK else {}
+    )
+    seen = Observation(sight, RADAR.name, 42, at_ns, **state)  # type: ignore[arg-type] # both are of three numbers
+    return NATION.formats[RADAR.format].write(seen, RADAR)
+
+
+async def test_a_track_number_used_again_after_its_gateway_was_killed_is_another_event(
+    world: World, exercise: content_pb2.Exercise, watching: Watching, reporting: Reporting
+) -> None:
+    story = [line(Sight.TRACK, 0, exercise), line(Sight.NOT_A_LAUNCH, 5, exercise)]
+    async with watching(world, "JPN", exercise_id=exercise.exercise_id) as floor:
+        async with reporting(world, "KOR", session="radar") as reporter:
+            for each in story:
+                await reporter.report_line(each, format=RADAR.format, exercise=exercise)
+            await floor.until_count("status", 1)
+        await asyncio.to_thread(world.gateways["KOR"].kill)
+        await start(world.gateways["KOR"])
+        async with reporting(world, "KOR", session="radar") as reporter:
+            for each in story:
+                assert (await reporter.report_line(each, format=RADAR.format, exercise=exercise)).duplicate
+            await reporter.report_line(line(Sight.TRACK, 60, exercise), format=RADAR.format, exercise=exercise)
+            await floor.until_count("track", 2)
+    first, second = (warning.content.track.event_id for warning in floor.of("track"))
+    assert first == floor.of("status")[0].content.status.event_id
+    assert second != first, "it is not withheld with what was taken back"
 
 
 async def test_a_policy_is_changed_under_load_without_a_message_dropped_or_shown_too_well(
