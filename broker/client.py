@@ -125,7 +125,10 @@ class Client:
                 away_s += limits.CALL_DEADLINE_S
                 why = why or "it takes the connection and says nothing"
             except grpc.aio.AioRpcError as error:
-                _raise_if_final(error)
+                if error.code() == grpc.StatusCode.INTERNAL:  # a fault of the gateway's must not end a watch for good
+                    pause_s = limits.RECONNECT_MAX_S
+                else:
+                    _raise_if_final(error)
                 why = _why(error, why)
             finally:
                 call.cancel()

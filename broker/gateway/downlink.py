@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -110,9 +111,17 @@ class Downlink:
     async def _take_all(self, conversation: _Conversation) -> None:
         if not conversation.is_behind:
             self.live.set()
-        await together(self._receive(conversation), self._probe(conversation))
+        await together(self._receive(conversation), self._bring_in(conversation), self._probe(conversation))
 
     async def _receive(self, conversation: _Conversation) -> None:
+        """Read on while what came before becomes durable: under load, one fsync serves many frames."""
+        try:
+            await self._read(conversation)
+        except (Leaving, grpc.aio.AioRpcError):
+            await conversation.empty.wait()  # what is in our hands is a warning, whatever became of the hub
+            raise
+
+    async def _read(self, conversation: _Conversation) -> None:
         while True:
             response = await conversation.call.read()
             received_ns = self.clock.wall_ns()
@@ -122,14 +131,22 @@ class Downlink:
                 raise Leaving(response.goodbye.return_after_ms / 1000)
             if response.HasField("answer"):
                 self.link.answered(response.answer)
-            if response.deliveries:
-                await self._take(conversation, response.deliveries, received_ns)
+            for data in response.deliveries:
+                await conversation.put(_InHand(data, received_ns))
 
-    async def _take(self, conversation: _Conversation, deliveries: Sequence[bytes], received_ns: int) -> None:
-        async with self.taking:
-            arrived, unsealed_ns, durable_ns = await self._keep(conversation, deliveries, received_ns)
-        await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(deliveries)))
-        for received, delivery in arrived:
+    async def _bring_in(self, conversation: _Conversation) -> None:
+        """Bring all that has come into the inbox, again and again."""
+        while True:
+            await conversation.more.wait()
+            async with self.taking:
+                while batch := conversation.take():
+                    await self._take(conversation, batch)
+            conversation.note_empty()
+
+    async def _take(self, conversation: _Conversation, batch: Sequence[_InHand]) -> None:
+        arrived, unsealed_ns, durable_ns = await self._keep(conversation, batch)
+        await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(batch)))
+        for received, delivery, received_ns in arrived:
             catching_up = conversation.is_old(delivery.position)
             self._note_latency(
                 received, delivery.stamps, (received_ns, unsealed_ns, durable_ns), catching_up=catching_up
@@ -138,14 +155,14 @@ class Downlink:
             self.live.set()
 
     async def _keep(
-        self, conversation: _Conversation, deliveries: Sequence[bytes], received_ns: int
-    ) -> tuple[list[tuple[Received, exchange_pb2.Delivery]], int, int]:
-        """Bring a frame into the inbox; return what arrived, and when it was unsealed and durable."""
-        arrived: list[tuple[Received, exchange_pb2.Delivery]] = []
+        self, conversation: _Conversation, batch: Sequence[_InHand]
+    ) -> tuple[list[tuple[Received, exchange_pb2.Delivery, int]], int, int]:
+        """Bring a batch into the inbox; return what arrived and when, and when it was unsealed and durable."""
+        arrived: list[tuple[Received, exchange_pb2.Delivery, int]] = []
         records: list[NewRecord] = []
         plan = self.windows.plan()
         resume = self._token or b""
-        for data in deliveries:
+        for data, received_ns in batch:
             delivery = _opened(data)
             if isinstance(delivery, Refused):
                 self._refused(delivery)
@@ -158,7 +175,7 @@ class Downlink:
                 continue
             catching_up = conversation.is_old(delivery.position)
             if received is not None:
-                arrived.append((received, delivery))
+                arrived.append((received, delivery, received_ns))
                 records += self._note_number(received, plan, received_ns)
             records.append(_record(delivery, received, received_ns, catching_up=catching_up))
         unsealed_ns = self.clock.wall_ns()
@@ -272,8 +289,15 @@ class _Observes(Protocol):
     def observe(self, amount: float) -> None: ...
 
 
+class _InHand(NamedTuple):
+    """A delivery that has come and is not in the inbox yet."""
+
+    data: bytes
+    received_ns: int  # wall
+
+
 class _Conversation:
-    """One connection: how much of an absence is still to come, and the one writer that gRPC allows."""
+    """One connection: what came and is not in the inbox yet, how much of an absence is still to come, one writer."""
 
     def __init__(
         self,
@@ -285,6 +309,32 @@ class _Conversation:
         self._head = welcome.head
         self._lanes = {envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL} if welcome.behind else set()
         self._writing = asyncio.Lock()
+        self._in_hand: deque[_InHand] = deque()
+        self._room = asyncio.Event()
+        self.more = asyncio.Event()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    async def put(self, one: _InHand) -> None:
+        """Take a delivery into our hands; wait while they are full, whatever credits the hub believes to have."""
+        while len(self._in_hand) >= limits.CREDITS:
+            self._room.clear()
+            await self._room.wait()
+        self._in_hand.append(one)
+        self.empty.clear()
+        self.more.set()
+
+    def take(self) -> list[_InHand]:
+        """Return what is in our hands, at most a frame: more would keep everybody else waiting."""
+        batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), limits.FRAME_MESSAGES_MAX))]
+        self._room.set()
+        return batch
+
+    def note_empty(self) -> None:
+        """Note that everything that came is in the inbox."""
+        if not self._in_hand:
+            self.more.clear()
+            self.empty.set()
 
     @property
     def is_behind(self) -> bool:

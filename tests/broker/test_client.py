@@ -39,6 +39,7 @@ class Gateway(NationalServicer):
         self.resumed: list[int] = []
         self.events_a_stream = 3
         self.is_silent = False
+        self.faults = 0  # watches that end by one
 
     def at(self, door: Door) -> Gateway:
         self.door = door
@@ -82,6 +83,9 @@ class Gateway(NationalServicer):
             raise Refused(Reason.REASON_BAD_POSITION, "why")
         if self.is_silent:
             await asyncio.sleep(WAIT_S)
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError
         after = int(request.resume_after or b"0")
         self.resumed.append(after)
         for number in range(after + 1, after + 1 + self.events_a_stream):
@@ -196,6 +200,15 @@ async def test_a_watch_goes_on_after_the_last_event_that_it_gave(serve: Serve, g
                     break
     assert positions == list(range(1, 9))
     assert gateway.resumed == [0, 3, 6]
+
+
+async def test_a_watch_goes_on_after_a_fault_of_the_gateways(serve: Serve, gateway: Gateway) -> None:
+    gateway.faults = 1
+    async with serve(gateway.at) as served, Client.open(served.address, served.watch()) as client:
+        async with asyncio.timeout(WAIT_S):
+            response = await anext(client.watch())
+    assert response.position == b"1"
+    assert gateway.faults == 0
 
 
 async def test_a_watch_that_is_refused_says_why_and_one_without_a_gateway_gives_up_in_time(
