@@ -41,9 +41,14 @@ RULES = """
   effect: release
   to: [JPN]
   when: 'body == "track"'
-  give: {track_time: exact, track_place: exact}
+  give: {when_observed: exact, track_time: exact, track_place: exact}
   reason: r
-- {id: STATUS, effect: release, to: [JPN], when: 'body == "status"', give: {status: exact}, reason: r}
+- id: STATUS
+  effect: release
+  to: [JPN]
+  when: 'body == "status"'
+  give: {when_observed: exact, status: exact}
+  reason: r
 - {id: LATE, effect: limit, to: [JPN], when: '"LATER" in label.caveats', delay_s: 3600, reason: r}
 """
 

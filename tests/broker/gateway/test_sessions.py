@@ -34,7 +34,7 @@ RULES = """
   effect: release
   to: [USA, JPN]
   when: 'body == "launch" || body == "status"'
-  give: {launch_time: exact, launch_place: exact, status: exact}
+  give: {when_observed: exact, launch_time: exact, launch_place: exact, status: exact}
   reason: r
 """
 
