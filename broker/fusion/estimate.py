@@ -160,9 +160,9 @@ def absorb(estimate: Estimate, report: Report, track: TrackKey, *, common: bool)
         predicted = _considered(predicted, report, track)
     taken = _update(predicted, report, track, common=common)
     if taken is not None:
-        is_news = report.bias_m == 0.0 or not _is_known_better(predicted, report)
-        is_aged = report.time_ns - estimate.time_ns > QUIET_NS
-        return taken if is_news else replace(predicted if is_aged else estimate, taken=True)
+        if report.bias_m > 0.0 and _is_known_better(predicted, report):
+            taken = predicted if report.time_ns - estimate.time_ns > QUIET_NS else estimate
+        return taken if taken.taken else replace(taken, taken=True)
     refused = estimate.refused_in_a_row + 1
     if refused >= REFUSED_IN_A_ROW_MAX:
         return _again(estimate, report, track)

@@ -104,7 +104,8 @@ class History:
                 keys.insert(index, entry.key)
             entries[entry.key] = entry
             first = min(first, index)
-        estimates = self._computed(entries, keys, first)
+        came_one = len(added) == 1 and not removed and len(keys) > len(self._keys)
+        estimates = self._computed(entries, keys, first, came_one=came_one)
         self._entries, self._keys, self._estimates = entries, keys, estimates
         self._is_shared = False
 
@@ -120,14 +121,21 @@ class History:
         self._estimates.append(state)
         self._thin(self._estimates)
 
-    def _computed(self, entries: dict[Key, Entry], keys: list[Key], first: int) -> list[Estimate | None]:
-        """Return the estimates, those before `first` as they are."""
+    def _computed(
+        self, entries: dict[Key, Entry], keys: list[Key], first: int, *, came_one: bool
+    ) -> list[Estimate | None]:
+        """Return the estimates, those before `first` as they are. `came_one`: nothing else has changed."""
         start = first
         while start > 0 and self._estimates[start - 1] is None:
             start -= 1
         estimates = self._estimates[:start]
         state = estimates[-1] if estimates else None
-        for key in keys[start:]:
+        for index, key in enumerate(keys[start:], start):
+            if came_one and index == first + 1 and first > 0 and state is self._estimates[first - 1]:
+                # It taught nothing, to the bit: neither does it change anything behind it.
+                estimates += self._estimates[first:]
+                self._thin(estimates)
+                return estimates
             entry = entries[key]
             if state is None:
                 state = estimate.start(entry.report, entry.track)

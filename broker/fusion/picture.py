@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy, limits
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from broker.fusion.board import Event, TrackedObject
-    from broker.fusion.contribution import Key, NodeKey, Place
+    from broker.fusion.contribution import Key, NodeKey, Place, TrackKey
     from broker.fusion.impact import Prediction
     from broker.fusion.kalman import Matrix, State
     from broker.fusion.node import Node
@@ -44,6 +45,8 @@ RECENT_REFUSED: Final = 4
 MILLISECOND_NS: Final = 1_000_000
 FUSED_BYTES_MAX: Final = limits.BODY_BYTES_MAX - 1024  # the content's header comes on top
 TRACKS_MAX: Final = 16
+# A launch or an impact stays the same over many revisions. What is remembered of them is copied by whoever takes it.
+REMEMBERED_MAX: Final = 1_024
 CONTRIBUTIONS_MAX: Final = limits.FIELD_ITEMS_MAX
 # The bounds of these fields in measures.proto; tests compare what comes out with them.
 AXIS_MOST_M: Final = 20_000_000.0
@@ -159,9 +162,10 @@ def _classes(words: Sequence[content_pb2.LaunchDetection]) -> list[measures_pb2.
     ][:16]
 
 
-def _object_id(number: bytes, one: TrackedObject) -> bytes:
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _object_id(number: bytes, key: TrackKey) -> bytes:
     """Return the object's name in this picture: as sticky as the track number and the first track."""
-    origin, event_id, object_id = one.key
+    origin, event_id, object_id = key
     digest = hashlib.sha256(OBJECT_CONTEXT)
     for part in (number, origin.encode(), event_id, object_id):
         digest.update(len(part).to_bytes(4, "big") + part)
@@ -178,7 +182,7 @@ def _track(
         return None
     track = content_pb2.TrackUpdate(
         event_id=number,
-        object_id=_object_id(number, one),
+        object_id=_object_id(number, one.key),
         state=measures_pb2.State(
             frame=measures_pb2.FRAME_ECEF_WGS84,
             valid_at=timestamp(estimate.time_ns),
@@ -194,9 +198,14 @@ def _track(
         if launch is not None and launch.launch_area.HasField("ellipse"):
             start = launch.launch_area.ellipse.centre
             place = one.prediction.place
-            range_m, _ = geodesy.distance_azimuth(start.lat_deg, start.lon_deg, place.lat_deg, place.lon_deg)
-            track.ground_range_m.value = round(range_m, 0)
+            track.ground_range_m.value = _range_m(start.lat_deg, start.lon_deg, place.lat_deg, place.lon_deg)
     return track
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _range_m(from_lat_deg: float, from_lon_deg: float, to_lat_deg: float, to_lon_deg: float) -> float:
+    """Return the length of the way over the ground."""
+    return round(geodesy.distance_azimuth(from_lat_deg, from_lon_deg, to_lat_deg, to_lon_deg)[0], 0)
 
 
 def _is_bounded(state: State, noise: Matrix) -> bool:
@@ -226,7 +235,7 @@ def _impacts(
     number: bytes, live: Sequence[Node], objects: Sequence[TrackedObject]
 ) -> list[content_pb2.ImpactPrediction]:
     """Return our own predictions; where there are none, the most exact that an origin made."""
-    own = [_impact(number, one, one.prediction) for one in objects[:TRACKS_MAX] if one.prediction is not None]
+    own = [_impact(number, one.key, one.prediction) for one in objects[:TRACKS_MAX] if one.prediction is not None]
     if own:
         return own
     said = [shown for node in live if (shown := node.shown("impact")) is not None]
@@ -241,11 +250,12 @@ def _impacts(
     return [passed_on]
 
 
-def _impact(number: bytes, one: TrackedObject, prediction: Prediction) -> content_pb2.ImpactPrediction:
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _impact(number: bytes, key: TrackKey, prediction: Prediction) -> content_pb2.ImpactPrediction:
     """Return the area that holds the impact with 95 %, and the time."""
     return content_pb2.ImpactPrediction(
         event_id=number,
-        object_id=_object_id(number, one),
+        object_id=_object_id(number, key),
         area=_area(prediction.place),
         time=_window(prediction.time_ns, prediction.time_sigma_s),
     )
@@ -257,6 +267,7 @@ def _spread_m(area: measures_pb2.Area) -> float:
     return place.spread_m if place else math.inf
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def _area(place: Place) -> measures_pb2.Area:
     """Return the ellipse of 95 %."""
     major_m, minor_m, orientation_deg = geodesy.ellipse_of_covariance(
@@ -273,6 +284,7 @@ def _area(place: Place) -> measures_pb2.Area:
     )
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def _window(best_ns: int, sigma_s: float) -> measures_pb2.TimeWindow:
     """Return a time and two standard deviations either way, to the millisecond."""
     reach_ns = round(2.0 * sigma_s * SECOND_NS)

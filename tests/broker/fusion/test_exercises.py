@@ -50,8 +50,15 @@ def nearest(timeline: Timeline, track: content_pb2.TrackUpdate) -> tuple[float, 
     return min(found, default=None)
 
 
-@pytest.mark.parametrize("recipient", RECIPIENTS)
-@pytest.mark.parametrize("scenario", [OVER_JAPAN, SALVO])
+@pytest.mark.parametrize(
+    ("scenario", "recipient"),
+    [
+        *((OVER_JAPAN, recipient) for recipient in RECIPIENTS),
+        (SALVO, "JPN"),
+        *(pytest.param(SALVO, recipient, marks=pytest.mark.slow) for recipient in ("KOR", "USA")),
+    ],
+)
+@pytest.mark.timeout(400)  # half a minute of computing, on a machine that has nothing else to do
 def test_every_missile_is_one_event_with_one_track_near_the_truth(released: Any, scenario: str, recipient: str) -> None:
     timeline = released.shown(scenario).timeline
     revisions = fused_of(released, scenario, recipient)

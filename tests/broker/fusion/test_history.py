@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,26 @@ def test_a_late_report_deep_in_a_long_history_is_folded_exactly(world: Any) -> N
     history = History(every)
     history.change(added=[late], removed=[])
     assert history.newest == History([*every, late]).newest
+
+
+def test_a_late_report_that_teaches_nothing_leaves_what_follows_it_as_it_is(world: Any) -> None:
+    every = entries(world, 2 * KEPT_NEWEST)
+    late = every[2 * KEPT_NEWEST - 30]
+    coarse = replace(
+        late.report, bias_m=10_000.0, space_m=10_000.0, noise=((4e8, 0.0, 0.0), (0.0, 4e8, 0.0), (0.0, 0.0, 4e8))
+    )
+    key = (late.key[0] + 1, "USA", *late.key[2:])
+    entry = Entry(key, ("USA", b"event", b"object"), coarse, common=False)
+    history = History(every)
+    before = history.newest
+    history.change(added=[entry], removed=[])
+    assert history.newest is before
+    assert history.entries == sorted([*every, entry], key=lambda one: one.key)
+    assert [taken for _, taken in history.recent(40)] == [True] * 40
+    anew = History([*every, entry])
+    history.change(added=[], removed=[late.key])
+    anew.change(added=[], removed=[late.key])
+    assert history.newest == anew.newest
 
 
 def test_few_estimates_are_kept(world: Any) -> None:
