@@ -36,7 +36,10 @@ FRAME_BYTES_MAX: Final = 256 * 1024
 # gRPC's own limit, at which it cuts the stream: four times ours, so that ours is reached first and the stream lives on.
 TRANSPORT_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 LOOKAHEAD_BYTES: Final = 512 * 1024  # HTTP/2 window: small, so that a backlog waits with us and not in the transport
-LINGER_NORMAL_NS: Final = 300_000  # the normal lane waits this long for company, and only under load
+LINGER_NORMAL_NS: Final = 300_000  # the normal lane gives others a turn if its last frame left so recently
+# Pictures, own copies and Ticks wait so long for company, a warning never: each commit that they share costs the
+# warnings nothing. A person looks at a picture; ten milliseconds of its age are nothing to see.
+LINGER_PICTURE_S: Final = 0.01
 STREAMS_PER_MEMBER_MAX: Final = 64  # of open calls at the hub or a gateway, by one member
 SUBMITS_PER_MEMBER_MAX: Final = 4  # credits are per stream; one is in use, others are those of a lost connection
 READ_BACKS_PER_MEMBER_MAX: Final = 1  # it reads whole logs from the store that everybody's warnings go into

@@ -12,6 +12,7 @@ What is refused here is counted and audited, and the log goes on: one bad envelo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 INBOX: Final = "inbox"
 RESUME: Final = "cursor/downlink"
+HUB: Final = "HUB"  # the origin of pictures
 NOT_SHOWN: Final = 0  # the lane of our own messages and of Ticks
 
 
@@ -97,7 +99,7 @@ class Downlink:
             if not isinstance(first, exchange_pb2.FollowResponse) or not first.HasField("welcome"):
                 raise Leaving(limits.RECONNECT_FIRST_S)
             await self.link.set(down=True)
-            await self._take_all(_Conversation(call, first.welcome))
+            await self._take_all(_Conversation(call, first.welcome, self.us))
         except grpc.aio.AioRpcError as error:
             refusal = refusal_of(error)
             if refusal is not None and refusal.reason == Reason.REASON_BAD_POSITION:
@@ -132,16 +134,24 @@ class Downlink:
             if response.HasField("answer"):
                 self.link.answered(response.answer)
             for data in response.deliveries:
-                await conversation.put(_InHand(data, received_ns))
+                await conversation.put(_InHand(_opened(data), received_ns))
 
     async def _bring_in(self, conversation: _Conversation) -> None:
         """Bring all that has come into the inbox, again and again."""
         while True:
             await conversation.more.wait()
+            await self._linger(conversation)
             async with self.taking:
                 while batch := conversation.take():
                     await self._take(conversation, batch)
             conversation.note_empty()
+
+    async def _linger(self, conversation: _Conversation) -> None:
+        """Let pictures, Ticks and what we said ourselves wait for a warning, whose commit they share."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.LINGER_PICTURE_S):
+                await conversation.pressing.wait()
+        conversation.pressing.clear()
 
     async def _take(self, conversation: _Conversation, batch: Sequence[_InHand]) -> None:
         arrived, unsealed_ns, durable_ns = await self._keep(conversation, batch)
@@ -162,8 +172,7 @@ class Downlink:
         records: list[NewRecord] = []
         plan = self.windows.plan()
         resume = self._token or b""
-        for data, received_ns in batch:
-            delivery = _opened(data)
+        for delivery, received_ns in batch:
             if isinstance(delivery, Refused):
                 self._refused(delivery)
                 continue
@@ -292,8 +301,18 @@ class _Observes(Protocol):
 class _InHand(NamedTuple):
     """A delivery that has come and is not in the inbox yet."""
 
-    data: bytes
+    delivery: exchange_pb2.Delivery | Refused
     received_ns: int  # wall
+
+    def is_pressing(self, us: str) -> bool:
+        """Return whether a nation's word may be in it. Nothing is verified yet: it decides about waiting alone."""
+        if isinstance(self.delivery, Refused) or self.delivery.WhichOneof("record") == "tick":
+            return False
+        try:
+            envelope = envelope_pb2.Envelope.FromString(self.delivery.envelope)
+            return envelope_pb2.RoutingHeader.FromString(envelope.header).origin not in (us, HUB)
+        except DecodeError:
+            return False
 
 
 class _Conversation:
@@ -303,8 +322,10 @@ class _Conversation:
         self,
         call: grpc.aio.StreamStreamCall[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
         welcome: exchange_pb2.FollowWelcome,
+        us: str,
     ) -> None:
         self.call = call
+        self._us = us
         self._left = welcome.behind  # exact where it is small, else at most
         self._head = welcome.head
         self._lanes = {envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL} if welcome.behind else set()
@@ -312,6 +333,7 @@ class _Conversation:
         self._in_hand: deque[_InHand] = deque()
         self._room = asyncio.Event()
         self.more = asyncio.Event()
+        self.pressing = asyncio.Event()  # something has come that may be a warning
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -321,6 +343,8 @@ class _Conversation:
             self._room.clear()
             await self._room.wait()
         self._in_hand.append(one)
+        if one.is_pressing(self._us):
+            self.pressing.set()
         self.empty.clear()
         self.more.set()
 

@@ -54,12 +54,19 @@ class Ids:
     def _make(self, kind: Kind, scope: Scope, recipient: str, local: bytes) -> bytes:
         before, after = _around(kind, scope, recipient)
         parts = before + length_prefixed(local) + after + length_prefixed(self.salt)
-        return hmac.digest(self.secret, parts, hashlib.sha256)[: limits.ID_BYTES]
+        made = _keyed(self.secret).copy()  # one call of hmac.digest lets go of the interpreter's lock, which costs more
+        made.update(parts)
+        return made.digest()[: limits.ID_BYTES]
 
 
 SCOPES_REMEMBERED: Final = 4096  # sessions times recipients that speak at the same time; more only cost time
 # An event or an object is named again in every report about it; a message only once.
 _LASTING: Final = frozenset({Kind.EVENT, Kind.OBJECT})
+
+
+@lru_cache(maxsize=8)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    return hmac.new(secret, digestmod=hashlib.sha256)
 
 
 @lru_cache(maxsize=SCOPES_REMEMBERED)

@@ -15,6 +15,7 @@ the task ends, and with it the process: it must be started again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class Committer:
         self._waiting: Counter[str] = Counter()  # by origin
         self._ticks: deque[DueTick] = deque()
         self._wake = asyncio.Event()
+        self._pressing = asyncio.Event()  # something waits that is no picture
         self._closed = False
 
     def put(self, admitted: Admitted, *, probe: ClockProbe | None) -> asyncio.Future[Outcome | Refused]:
@@ -96,6 +98,8 @@ class Committer:
         waiting = Waiting(admitted, _record_of(admitted, probe), asyncio.get_running_loop().create_future())
         self._queues[admitted.header.lane].append(waiting)
         self._waiting[origin] += 1
+        if not admitted.content.HasField("fused"):
+            self._pressing.set()
         self._wake.set()
         return waiting.settled
 
@@ -108,12 +112,14 @@ class Committer:
     def close(self) -> None:
         """Take nothing more; `run` returns once everything queued is settled."""
         self._closed = True
+        self._pressing.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Append batch after batch until closed."""
         while True:
             self._wake.clear()
+            await self._linger()
             batch = self._next_batch()
             if batch:
                 await self._commit(batch)
@@ -124,6 +130,14 @@ class Committer:
             if self._closed:
                 return
             await self._wake.wait()
+
+    async def _linger(self) -> None:
+        """Let pictures that are alone wait for a warning, whose commit they share."""
+        if self._waiting.total() and not self._ticks and not self._closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.LINGER_PICTURE_S):
+                    await self._pressing.wait()
+        self._pressing.clear()
 
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []

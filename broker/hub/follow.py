@@ -143,10 +143,15 @@ class Following:
     async def _linger(self, follower: Follower) -> None:
         """Let the normal lane gather company, if the last frame left only just now and nothing urgent waits.
 
-        Giving the others a turn takes well under `limits.LINGER_NORMAL_NS`; a timer would take a millisecond.
+        One turn for the others: to wait in earnest, a timer would take a millisecond and a loop the processor. The
+        fusion process waits in earnest: it makes pictures, and a frame of its own for each record costs both sides
+        more than the folding.
         """
-        until_ns = self._frame_at_ns + limits.LINGER_NORMAL_NS
-        while follower.may_linger and self._parts.clock.monotonic_ns() < until_ns:  # noqa: ASYNC110 - see above
+        if not follower.may_linger:
+            return
+        if not follower.national:
+            await asyncio.sleep(limits.LINGER_PICTURE_S)
+        elif self._parts.clock.monotonic_ns() < self._frame_at_ns + limits.LINGER_NORMAL_NS:
             await asyncio.sleep(0)
 
     async def _next(self, follower: Follower) -> tuple[int, list[Routed]]:
