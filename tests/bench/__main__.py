@@ -105,8 +105,9 @@ def running_relay(folder: Path, mode: str) -> Iterator[tuple[str, str, str]]:
             time.sleep(1.5)
         yield f"localhost:{ports[0]}", f"localhost:{ports[2]}", str(home)
     finally:
-        for process in processes:
+        for process in processes:  # all at once: none is to complain of another's end
             process.kill()
+        for process in processes:
             process.wait()
 
 
