@@ -120,6 +120,7 @@ class Downlink:
         try:
             await self._read(conversation)
         except (Leaving, grpc.aio.AioRpcError):
+            conversation.pressing.set()
             await conversation.empty.wait()  # what is in our hands is a warning, whatever became of the hub
             raise
 

@@ -137,13 +137,14 @@ class Committer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limits.LINGER_PICTURE_S):
                     await self._pressing.wait()
-        self._pressing.clear()
 
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []
         for queue in self._queues.values():
             while queue and len(batch) < limits.APPEND_BATCH_MAX:
                 batch.append(queue.popleft())
+        if not any(self._queues.values()):
+            self._pressing.clear()
         return batch
 
     async def _commit(self, batch: Sequence[Waiting]) -> None:

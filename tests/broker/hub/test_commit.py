@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from broker import limits
 from broker.refusal import Reason
 from broker.store import Full, NotDurable, Unavailable
 from broker.store.memory import open_memory
-from vedette.v1 import exchange_pb2
+from vedette.v1 import content_pb2, exchange_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -158,3 +159,39 @@ async def test_nothing_is_acknowledged_or_routed_before_it_is_durable(serve: Ser
         store.gate.set()
         done, _ = await asyncio.wait(answers, timeout=5)
         assert len(done) == 2
+
+
+def fused(content: content_pb2.Content) -> None:
+    content.header.lineage.kind = content_pb2.LINEAGE_KIND_PARTIAL
+    content.fused.event_id = secrets.token_bytes(16)
+    content.fused.revision = 1
+    content.fused.basis.position, content.fused.basis.digest = bytes(8), bytes(32)
+
+
+async def test_a_picture_waits_for_a_warning_to_share_its_commit_and_a_warning_for_nothing(
+    serve: Serve, speaker: Speakers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_PICTURE_S", 60.0)
+    kor, hub = speaker("KOR"), speaker("HUB")
+    async with (
+        serve() as running,
+        running.line("KOR") as line,
+        running.line("HUB", role="views") as views,
+        line.submitting() as up,
+        views.submitting() as pictures,
+    ):
+        (receipt,) = await up.submit(kor.envelope("JPN"))
+        assert receipt.outcome == STORED, "alone, and at once"
+        await pictures.send(exchange_pb2.SubmitRequest(envelopes=[hub.envelope("JPN", content=fused)]))
+        await asyncio.sleep(0.3)
+        assert (await running.hub.parts.store.bounds("log/JPN")).last == 1
+        (receipt,) = await up.submit(kor.envelope("JPN"))
+        assert receipt.outcome == STORED
+        (receipt,) = await pictures.receipts(1)
+        assert receipt.outcome == STORED
+
+
+async def test_a_picture_that_no_warning_joins_is_stored_by_itself(serve: Serve, speaker: Speakers) -> None:
+    async with serve() as running, running.line("HUB", role="views") as views, views.submitting() as pictures:
+        (receipt,) = await pictures.submit(speaker("HUB").envelope("JPN", content=fused))
+        assert receipt.outcome == STORED

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker import limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
 from broker.gateway.downlink import INBOX, Downlink
@@ -84,3 +85,38 @@ async def test_what_stands_in_another_log_is_not_missed(
             await up.submit(*second)  # the log is longer now than JPN's token says
         async with coming_down(running, inbox, tmp_path):
             await held(inbox, second)
+
+
+async def test_what_we_said_ourselves_waits_for_a_warning_and_a_warning_for_nothing(
+    running: Running, speaker: Callable[[str], Speaker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_PICTURE_S", 60.0)
+    ours, theirs, inbox = speaker("JPN").envelope("JPN"), speaker("KOR").envelope("JPN"), await open_memory()
+    async with coming_down(running, inbox, tmp_path):
+        async with running.line("JPN") as line, line.submitting() as up:
+            await up.submit(ours)
+        await asyncio.sleep(0.3)
+        assert (await inbox.bounds(INBOX)).last == 0
+        async with running.line("KOR") as line, line.submitting() as up:
+            await up.submit(theirs)
+        await held(inbox, [ours, theirs])
+    found = await inbox.read(INBOX, after=0, limit=10)
+    envelopes = [InboxRecord.FromString(record.data).delivery.envelope for record in found]
+    assert [one for one in envelopes if one] == [ours, theirs], "in the order of the log, Ticks apart"
+
+
+async def test_what_is_in_our_hands_when_the_hub_goes_is_brought_in(
+    serve: Callable[..., AbstractAsyncContextManager[Running]],
+    speaker: Callable[[str], Speaker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "LINGER_PICTURE_S", 60.0)
+    ours, inbox = speaker("JPN").envelope("JPN"), await open_memory()
+    async with serve(await open_memory()) as running, coming_down(running, inbox, tmp_path):
+        async with running.line("JPN") as line, line.submitting() as up:
+            await up.submit(ours)
+        await asyncio.sleep(0.3)
+        assert (await inbox.bounds(INBOX)).last == 0
+        await running.hub.drain()
+        await held(inbox, [ours])
