@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
-from broker.content import parse_strict
 from broker.envelope import length_prefixed
+from broker.gateway.conversation import Conversation, InHand, opened
 from broker.gateway.link import Leaving, in_time, together
 from broker.gateway.unseal import Received, unseal
 from broker.refusal import Reason, Refused, reason_name
@@ -52,7 +51,6 @@ log = logging.getLogger(__name__)
 
 INBOX: Final = "inbox"
 RESUME: Final = "cursor/downlink"
-HUB: Final = "HUB"  # the origin of pictures
 NOT_SHOWN: Final = 0  # the lane of our own messages and of Ticks
 
 
@@ -99,7 +97,7 @@ class Downlink:
             if not isinstance(first, exchange_pb2.FollowResponse) or not first.HasField("welcome"):
                 raise Leaving(limits.RECONNECT_FIRST_S)
             await self.link.set(down=True)
-            await self._take_all(_Conversation(call, first.welcome, self.us))
+            await self._take_all(Conversation(call, first.welcome, self.us))
         except grpc.aio.AioRpcError as error:
             refusal = refusal_of(error)
             if refusal is not None and refusal.reason == Reason.REASON_BAD_POSITION:
@@ -110,12 +108,12 @@ class Downlink:
             self.live.clear()
             await self.link.set(down=False)
 
-    async def _take_all(self, conversation: _Conversation) -> None:
+    async def _take_all(self, conversation: Conversation) -> None:
         if not conversation.is_behind:
             self.live.set()
         await together(self._receive(conversation), self._bring_in(conversation), self._probe(conversation))
 
-    async def _receive(self, conversation: _Conversation) -> None:
+    async def _receive(self, conversation: Conversation) -> None:
         """Read on while what came before becomes durable: under load, one fsync serves many frames."""
         try:
             await self._read(conversation)
@@ -124,7 +122,7 @@ class Downlink:
             await conversation.empty.wait()  # what is in our hands is a warning, whatever became of the hub
             raise
 
-    async def _read(self, conversation: _Conversation) -> None:
+    async def _read(self, conversation: Conversation) -> None:
         while True:
             response = await conversation.call.read()
             received_ns = self.clock.wall_ns()
@@ -135,9 +133,9 @@ class Downlink:
             if response.HasField("answer"):
                 self.link.answered(response.answer)
             for data in response.deliveries:
-                await conversation.put(_InHand(_opened(data), received_ns))
+                await conversation.put(InHand(opened(data), received_ns))
 
-    async def _bring_in(self, conversation: _Conversation) -> None:
+    async def _bring_in(self, conversation: Conversation) -> None:
         """Bring all that has come into the inbox, again and again."""
         while True:
             await conversation.more.wait()
@@ -147,14 +145,14 @@ class Downlink:
                     await self._take(conversation, batch)
             conversation.note_empty()
 
-    async def _linger(self, conversation: _Conversation) -> None:
+    async def _linger(self, conversation: Conversation) -> None:
         """Let pictures, Ticks and what we said ourselves wait for a warning, whose commit they share."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.LINGER_PICTURE_S):
                 await conversation.pressing.wait()
         conversation.pressing.clear()
 
-    async def _take(self, conversation: _Conversation, batch: Sequence[_InHand]) -> None:
+    async def _take(self, conversation: Conversation, batch: Sequence[InHand]) -> None:
         arrived, unsealed_ns, durable_ns = await self._keep(conversation, batch)
         await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(batch)))
         for received, delivery, received_ns in arrived:
@@ -166,7 +164,7 @@ class Downlink:
             self.live.set()
 
     async def _keep(
-        self, conversation: _Conversation, batch: Sequence[_InHand]
+        self, conversation: Conversation, batch: Sequence[InHand]
     ) -> tuple[list[tuple[Received, exchange_pb2.Delivery, int]], int, int]:
         """Bring a batch into the inbox; return what arrived and when, and when it was unsealed and durable."""
         arrived: list[tuple[Received, exchange_pb2.Delivery, int]] = []
@@ -281,108 +279,14 @@ class Downlink:
         else:
             histogram.observe(duration_ns / limits.SECOND_NS)
 
-    async def _probe(self, conversation: _Conversation) -> None:
+    async def _probe(self, conversation: Conversation) -> None:
         while True:
             await conversation.write(exchange_pb2.FollowRequest(probe=self.link.probe()))
             await asyncio.sleep(limits.CLOCK_PROBE_S)
 
 
-def _opened(data: bytes) -> exchange_pb2.Delivery | Refused:
-    """Return what the hub wrapped around a record. It is not signed: whatever stands there, the log goes on."""
-    try:
-        return parse_strict(exchange_pb2.Delivery, data)
-    except Refused as refused:
-        return refused
-
-
 class _Observes(Protocol):
     def observe(self, amount: float) -> None: ...
-
-
-class _InHand(NamedTuple):
-    """A delivery that has come and is not in the inbox yet."""
-
-    delivery: exchange_pb2.Delivery | Refused
-    received_ns: int  # wall
-
-    def is_pressing(self, us: str) -> bool:
-        """Return whether a nation's word may be in it. Nothing is verified yet: it decides about waiting alone."""
-        if isinstance(self.delivery, Refused) or self.delivery.WhichOneof("record") == "tick":
-            return False
-        try:
-            envelope = envelope_pb2.Envelope.FromString(self.delivery.envelope)
-            return envelope_pb2.RoutingHeader.FromString(envelope.header).origin not in (us, HUB)
-        except DecodeError:
-            return False
-
-
-class _Conversation:
-    """One connection: what came and is not in the inbox yet, how much of an absence is still to come, one writer."""
-
-    def __init__(
-        self,
-        call: grpc.aio.StreamStreamCall[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
-        welcome: exchange_pb2.FollowWelcome,
-        us: str,
-    ) -> None:
-        self.call = call
-        self._us = us
-        self._left = welcome.behind  # exact where it is small, else at most
-        self._head = welcome.head
-        self._lanes = {envelope_pb2.LANE_URGENT, envelope_pb2.LANE_NORMAL} if welcome.behind else set()
-        self._writing = asyncio.Lock()
-        self._in_hand: deque[_InHand] = deque()
-        self._room = asyncio.Event()
-        self.more = asyncio.Event()
-        self.pressing = asyncio.Event()  # something has come that may be a warning
-        self.empty = asyncio.Event()
-        self.empty.set()
-
-    async def put(self, one: _InHand) -> None:
-        """Take a delivery into our hands; wait while they are full, whatever credits the hub believes to have."""
-        while len(self._in_hand) >= limits.CREDITS:
-            self._room.clear()
-            await self._room.wait()
-        self._in_hand.append(one)
-        if one.is_pressing(self._us):
-            self.pressing.set()
-        self.empty.clear()
-        self.more.set()
-
-    def take(self) -> list[_InHand]:
-        """Return what is in our hands, at most a frame: more would keep everybody else waiting."""
-        batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), limits.FRAME_MESSAGES_MAX))]
-        self._room.set()
-        return batch
-
-    def note_empty(self) -> None:
-        """Note that everything that came is in the inbox."""
-        if not self._in_hand:
-            self.more.clear()
-            self.empty.set()
-
-    @property
-    def is_behind(self) -> bool:
-        """Return whether anything from before the welcome is still to come. The lanes come at their own pace."""
-        return self._left > 0 and bool(self._lanes)
-
-    def is_old(self, position: bytes) -> bool:
-        """Return whether this was in the log before we came; positions of one log sort as bytes."""
-        return position <= self._head
-
-    def passed(self, position: bytes, lane: int) -> None:
-        """Note how far down we are."""
-        if self.is_old(position):
-            self._left -= 1
-        if position >= self._head:
-            self._lanes.discard(lane)  # within a lane all come in order
-
-    async def write(self, request: exchange_pb2.FollowRequest) -> None:
-        async with self._writing:
-            try:
-                await self.call.write(request)
-            except asyncio.InvalidStateError:  # gRPC's word for a call that has ended; the reader learns why
-                raise Leaving(limits.RECONNECT_FIRST_S) from None
 
 
 def _lane(received: Received | Refused | None) -> int:
