@@ -90,12 +90,14 @@ def compare_tracks(
     """
     is_own = early.key[0] == late.key[0]
     # What a coarse track predicts is too vague to decide anything; whether an exact one went through its cells is not.
+    is_open = False  # whether a coarse report that is still to come changes who is asked about whom
     if early.is_coarser_than(COARSE_BIAS_M) and not late.is_coarser_than(COARSE_BIAS_M):
         later = early.samples(late.order[0])
+        is_open = not later
         early, late, samples = (late, early, later) if later else (early, late, late.samples())
     else:
         samples = late.samples()
-    settled_at = samples[-1].key if len(samples) == SAMPLES else None
+    settled_at = samples[-1].key if len(samples) == SAMPLES and not is_open else None
     distances: list[float] = []
     scores: list[float] = []
     for sample in samples:

@@ -28,7 +28,7 @@ from broker.gateway.retention import last_forgotten
 from broker.gateway.siren import Siren
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, labels_of
-from broker.store import Compacted, StoreError
+from broker.store import Compacted, Corrupt, StoreError
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, national_pb2
 
 if TYPE_CHECKING:
@@ -165,7 +165,13 @@ class _Watch:
         store, place = self._delivery.store, self._position
         after = max(place - limits.ALARM_RECALL_RECORDS, (await store.bounds(INBOX)).first - 1)
         while True:
-            records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
+            try:
+                records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
+            except Corrupt as damaged:  # one is lost; those behind it still wake
+                if damaged.stream != INBOX or damaged.position <= after:
+                    raise
+                after = damaged.position
+                continue
             for record in records:
                 if record.position <= place and (opened := _opened(record)) is not None:
                     self._siren.recall(opened[1])
@@ -182,6 +188,14 @@ class _Watch:
                         after = record.position
                         await self._records.put(record)
                         self._wake.set()
+                except Corrupt as damaged:  # one is lost, and said to be; those behind it must still be shown
+                    log.critical("record %d of the inbox is damaged and cannot be shown", damaged.position)
+                    if damaged.stream != INBOX or damaged.position <= after:
+                        raise  # not one record but the store: going on would never end
+                    gap = national_pb2.Gap(first_missing=damaged.position, last_missing=damaged.position)
+                    await self._records.put(gap)
+                    self._wake.set()
+                    after = damaged.position
                 except Compacted as trimmed:  # the watcher stood still for longer than anything is kept
                     last = min(await last_forgotten(self._delivery.store, self.mode), trimmed.first - 1)
                     if after < last:
@@ -238,6 +252,9 @@ class _Watch:
                         self._fold_ahead(record)
                         self._wake.set()
                         await asyncio.sleep(0)  # a long backlog holds up nobody else
+                except Corrupt as damaged:
+                    if not self._skip(damaged):
+                        raise
                 except Compacted as trimmed:
                     self._siren.folded = max(self._siren.folded, trimmed.first - 1)
 
@@ -270,10 +287,24 @@ class _Watch:
         with contextlib.suppress(StoreError):  # what cannot be read is in doubt
             while more:
                 after = max(self._siren.folded, (await self._delivery.store.bounds(INBOX)).first - 1)
-                records = await self._delivery.store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
+                try:
+                    records = await self._delivery.store.read(
+                        INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode
+                    )
+                except Corrupt as damaged:
+                    if not self._skip(damaged):
+                        raise
+                    continue
                 for record in records:
                     self._fold_ahead(record)
                 more = len(records) == limits.READ_BATCH
+
+    def _skip(self, damaged: Corrupt) -> bool:
+        """Go on behind a damaged record; return False if it is not one record that is damaged."""
+        if damaged.stream != INBOX or damaged.position <= self._siren.folded:
+            return False
+        self._siren.folded = damaged.position
+        return True
 
     def _fold_ahead(self, record: Record) -> None:
         if record.position <= self._siren.folded:

@@ -182,7 +182,7 @@ class Discloser:
     def _set_aside(self, taken: Taken, recipient: str, decision: Decision) -> bool:
         """Set a message aside if its event was taken back: nobody hears of it as long as that stands."""
         event_key = event_key_of(taken.content, taken.scope)
-        if event_key is None or taken.body == "status" or not self.ledger.is_taken_back(event_key):
+        if event_key is None or not self.ledger.is_taken_back(event_key):
             return False
         self.ledger.renew_taken_back(event_key)
         self.held.set_aside(taken.key, recipient, decision, event_key=event_key)

@@ -154,7 +154,8 @@ class Downlink:
 
     async def _take(self, conversation: Conversation, batch: Sequence[InHand]) -> None:
         arrived, unsealed_ns, durable_ns = await self._keep(conversation, batch)
-        await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(batch)))
+        with contextlib.suppress(Leaving, grpc.aio.AioRpcError):  # the reader learns why, once all in hand is in
+            await conversation.write(exchange_pb2.FollowRequest(delivered=self._token or b"", credits=len(batch)))
         for received, delivery, received_ns in arrived:
             catching_up = conversation.is_old(delivery.position)
             self._note_latency(
@@ -280,9 +281,11 @@ class Downlink:
             histogram.observe(duration_ns / limits.SECOND_NS)
 
     async def _probe(self, conversation: Conversation) -> None:
-        while True:
-            await conversation.write(exchange_pb2.FollowRequest(probe=self.link.probe()))
-            await asyncio.sleep(limits.CLOCK_PROBE_S)
+        with contextlib.suppress(Leaving, grpc.aio.AioRpcError):  # the reader ends the connection, as above
+            while True:
+                await conversation.write(exchange_pb2.FollowRequest(probe=self.link.probe()))
+                await asyncio.sleep(limits.CLOCK_PROBE_S)
+        await asyncio.Event().wait()
 
 
 class _Observes(Protocol):

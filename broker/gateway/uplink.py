@@ -86,12 +86,16 @@ class Uplink:
     _cursors: dict[int, int] = field(default_factory=dict)
     _written: dict[int, int] = field(default_factory=dict)
     _waiting: dict[int, deque[Record]] = field(default_factory=dict)
+    _open: set[tuple[int, int]] = field(default_factory=set)  # lane and position of what was put aside
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Connect, say hello, send what is not receipted, go on live. Ends by an exception."""
         await self._load_cursors()
+        self._cursors = self._low_water()  # what was put aside comes again; the hub knows what it has
+        self._open.clear()
+        self._parked.clear()
         stub = ExchangeStub(self.channel)
         call = stub.Submit()
         await call.write(
@@ -203,9 +207,11 @@ class Uplink:
                 raise Leaving(limits.RECONNECT_MAX_S)
             if not self._park(sent, receipt.refusal.reason):
                 self._refused(sent, receipt)
+                self._open.discard((sent.lane, sent.position))
         else:
             self._note_latency(sent)
-        self._cursors[sent.lane] = max(self._cursors[sent.lane], sent.position)  # 0: sent again
+            self._open.discard((sent.lane, sent.position))
+        self._cursors[sent.lane] = max(self._cursors[sent.lane], sent.position)
 
     def _park(self, sent: _Sent, reason: Reason.ValueType) -> bool:
         """Put an envelope aside, to be sent again in a while; it must not hold up those behind it."""
@@ -213,6 +219,7 @@ class Uplink:
             return False
         due_ns = self.clock.monotonic_ns() + limits.RESEND_NS
         self._parked.append(_Parked(sent.record, sent.tries + 1, due_ns))
+        self._open.add((sent.lane, sent.position))
         return True
 
     async def _unpark(self, exchange: _Exchange) -> None:
@@ -223,7 +230,8 @@ class Uplink:
             while self._parked and self._parked[0].due_ns <= now_ns and exchange.credits > exchange.kept_for_urgent:
                 parked = self._parked.popleft()
                 exchange.credits -= 1
-                exchange.sent.append(_Sent(parked.record.lane, 0, parked.record, now_ns, parked.tries))
+                record = parked.record
+                exchange.sent.append(_Sent(record.lane, record.position, record, now_ns, parked.tries))
                 await exchange.write(exchange_pb2.SubmitRequest(envelopes=[parked.record.data]))
 
     def _refused(self, sent: _Sent, receipt: exchange_pb2.SubmitReceipt) -> None:
@@ -275,9 +283,16 @@ class Uplink:
             await asyncio.sleep(CURSOR_WRITE_S)
             await self._write_cursors()
 
+    def _low_water(self) -> dict[int, int]:
+        """Return up to where nothing is left to be sent: what is put aside holds its lane back."""
+        low = dict(self._cursors)
+        for lane, position in self._open:
+            low[lane] = min(low[lane], position - 1)
+        return low
+
     async def _write_cursors(self) -> None:
-        if self._cursors != self._written:
-            written = dict(self._cursors)
+        if self._low_water() != self._written:
+            written = self._low_water()
             state = {f"{CURSOR}{lane}": position.to_bytes(8, "big") for lane, position in written.items()}
             await self.store.append([], state=state)
             self._written = written

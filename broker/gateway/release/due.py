@@ -67,6 +67,8 @@ def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator
         if at_ns is not None:
             cell_ns = told_level(level).time_ns
             start_ns = at_ns - at_ns % cell_ns
+            if path.startswith(PREDICTIONS) and at_ns > decided_ns:
+                continue
             if start_ns <= decided_ns:
                 yield start_ns, cell_ns
             elif not path.startswith(PREDICTIONS):

@@ -588,3 +588,24 @@ def test_a_fused_message_has_an_id_of_its_own_per_revision_and_recipient(world: 
     assert len(content.header.message_id) == 16
     assert content.header.message_id != other.header.message_id
     assert content.fused == fused
+
+
+@pytest.mark.parametrize("apart_deg", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize(("coarse_s", "exact_s"), [(41.0, 46.0), (51.0, 56.0)])
+def test_a_coarse_track_that_begins_first_and_reports_seldom_is_judged_alike_in_every_order_and_after_a_restart(
+    world: Any, coarse_s: float, exact_s: float, apart_deg: float
+) -> None:
+    seldom = world.nation("KOR").radar(world.fly(), "air", seed=2, first_s=coarse_s, last_s=90.0, every_s=10.0)
+    often = world.nation("JPN").radar(world.fly(lat_deg=40.0 + apart_deg), "ship", seed=3, first_s=exact_s, last_s=90.0)
+    arrivals = [(at_s + 14.0, world.coarse(content, 10_000.0, 10.0)) for at_s, content in seldom]
+    contents = [content for _, content in sorted([*arrivals, *often], key=lambda arrival: arrival[0])]
+    orders = (contents, contents[::-1], random.Random(1).sample(contents, len(contents)))  # noqa: S311 - an order
+    found = []
+    for order in orders:
+        log = world.log()
+        for content in order:
+            log.take(content)
+        assert believed(View.restore(log.view.checkpoint())) == believed(log.view)
+        log.tick(91.0)
+        found.append(believed(log.view))
+    assert found[0] == found[1] == found[2]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,10 +22,12 @@ from broker.refusal import Reason, Refused
 from broker.stages import Metrics
 from broker.store import NewRecord
 from broker.store.memory import open_memory
+from broker.store.sqlite import open_sqlite
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, journal_pb2, national_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
 NOW_NS = 1_780_000_000 * limits.SECOND_NS
 EXERCISE, TEST = content_pb2.MODE_EXERCISE, content_pb2.MODE_TEST
@@ -586,3 +589,31 @@ async def test_a_watch_that_stood_still_for_longer_than_anything_is_kept_is_told
         assert missed[-1] == count - 1
         told = {each.split()[0] for each in shown if each.endswith("CATCHING_UP")}
         assert told == {str(number) for number in range(2, count + 1) if number not in missed}
+
+
+@pytest.mark.parametrize("resumes_behind", [False, True])
+async def test_a_damaged_record_of_the_inbox_is_said_to_be_and_ends_no_watch(
+    tmp_path: Path, *, resumes_behind: bool
+) -> None:
+    path = tmp_path / "gateway.sqlite"
+    clock, metrics, live = ManualClock(NOW_NS), Metrics(), asyncio.Event()
+    live.set()
+    store = await open_sqlite(path)
+    floor = Floor(Delivery(store, LinkState(clock, metrics), live, clock, metrics))
+    for name in "abc":
+        await floor.put(name, event=name.encode() * 16)
+    await store.close()
+    with closing(sqlite3.connect(path)) as database:
+        place, data = database.execute("SELECT place, data FROM records ORDER BY place").fetchall()[1]
+        database.execute("UPDATE records SET data = ? WHERE place = ?", (data[:-1] + bytes([data[-1] ^ 1]), place))
+        database.commit()
+    store = await open_sqlite(path)
+    floor = Floor(Delivery(store, LinkState(clock, metrics), live, clock, metrics))
+    await floor.put("d", event=b"d" * 16)
+    seen: list[str] = []
+    async with floor.watching(after=(3).to_bytes(8, "big") if resumes_behind else b"") as watching:
+        while not any(one.startswith("d") for one in seen):
+            seen.append(await watching.next())
+    await store.close()
+    assert any(one.startswith("c") for one in seen) is not resumes_behind
+    assert ("forgotten 2 to 2" in seen) is not resumes_behind, seen

@@ -896,3 +896,21 @@ async def test_the_hubs_share_for_the_own_picture_is_a_release_like_any_other(
     (sent,) = await kor.outbox("KOR")
     assert sent.header.label.releasable_to == ["KOR"]
     assert sent.header.precedence == envelope_pb2.PRECEDENCE_IMMEDIATE
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_no_status_of_an_event_goes_out_behind_its_end(
+    kor: Origin, reports: ModuleType, policy_of: Callable[..., Policy], base: content_pb2.Exercise, *, is_late: bool
+) -> None:
+    delayed = "  give: {when_observed: exact, status: exact}\n  delay_s: 10\n"
+    rules = RULES.replace("  give: {when_observed: exact, status: exact}\n", delayed)
+    assert rules != RULES
+    kor.pipeline.policy.current = policy_of(RULES if is_late else rules)
+    confirmed = reports.status(b"s", b"e-1", content_pb2.EVENT_STATE_CONFIRMED, base=base)
+    taken_back = reports.status(b"n", b"e-1", NOT_A_LAUNCH, base=base)
+    for status in (taken_back, confirmed) if is_late else (confirmed, taken_back):
+        await kor.report(status, reports.label())
+    for _ in range(15):
+        await kor.wait(1)
+    states = [issued.content.status.state for issued in await kor.outbox("JPN")]
+    assert states == [] or states[-1] == NOT_A_LAUNCH

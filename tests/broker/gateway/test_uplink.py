@@ -11,8 +11,9 @@ import pytest
 from broker import limits
 from broker.clock import SystemClock
 from broker.gateway.ledger import OUTBOX
-from broker.gateway.link import LinkState
+from broker.gateway.link import Leaving, LinkState
 from broker.gateway.uplink import Uplink
+from broker.refusal import Reason
 from broker.stages import Metrics
 from broker.store import NewRecord, Store
 from broker.store.memory import open_memory
@@ -119,3 +120,78 @@ async def test_what_is_urgent_goes_before_a_backlog(audit: AuditTrail) -> None:
     urgent = [place for place, data in enumerate(hub.taken) if data.startswith(b"%d/" % URGENT)]
     assert len(urgent) == 100
     assert urgent[-1] < limits.CREDITS // 2
+
+
+class HubThatLearns(BusyHub):
+    """Refuses what comes, until it knows the key; may end the stream at the second envelope that it sees."""
+
+    def __init__(self, *, ends_at_second: bool) -> None:
+        super().__init__(limits.CREDITS)
+        self.knows = False
+        self.seen = 0
+        self._ends_at_second = ends_at_second
+
+    async def Submit(  # noqa: N802 - gRPC's name
+        self,
+        request_iterator: AsyncIterator[exchange_pb2.SubmitRequest],
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - gRPC's interface
+    ) -> AsyncIterator[exchange_pb2.SubmitResponse]:
+        yield exchange_pb2.SubmitResponse(welcome=exchange_pb2.SubmitWelcome(credits=limits.CREDITS))
+        number = 0
+        async for request in request_iterator:
+            for envelope in request.envelopes:
+                number, self.seen = number + 1, self.seen + 1
+                if self._ends_at_second and self.seen == 2:
+                    yield exchange_pb2.SubmitResponse(goodbye=exchange_pb2.Goodbye(return_after_ms=10))
+                    return
+                receipt = exchange_pb2.SubmitReceipt(number=number)
+                if self.knows:
+                    receipt.outcome = exchange_pb2.SUBMIT_OUTCOME_STORED
+                    self.taken.append(envelope)
+                else:
+                    receipt.outcome = exchange_pb2.SUBMIT_OUTCOME_REFUSED
+                    receipt.refusal.reason = Reason.REASON_UNKNOWN_KEY
+                yield exchange_pb2.SubmitResponse(receipts=[receipt], credits=1)
+
+
+@pytest.mark.parametrize("how", ["reconnect", "restart"])
+async def test_what_was_put_aside_is_sent_after_a_reconnect_and_after_a_restart(
+    how: str, audit: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RESEND_NS", limits.SECOND_NS // 10)
+    monkeypatch.setattr(limits, "RECONNECT_MAX_S", 0.2)
+    store, hub = await open_memory(), HubThatLearns(ends_at_second=how == "reconnect")
+    header = envelope_pb2.RoutingHeader(origin="KOR", recipient="JPN", message_id=bytes(16)).SerializeToString()
+    envelope = envelope_pb2.Envelope(header=header).SerializeToString()
+    await store.append([NewRecord(OUTBOX, b"k", bytes(32), envelope, lane=URGENT)])
+    server = grpc.aio.server()
+    add_ExchangeServicer_to_server(hub, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    async def known(*_: object) -> None: ...
+
+    def made(channel: grpc.aio.Channel) -> Uplink:
+        clock, metrics = SystemClock(), Metrics()
+        return Uplink(store, channel, LinkState(clock, metrics), clock, metrics, audit, heads_known=known)
+
+    async with asyncio.timeout(20), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        uplink = made(channel)
+        running = asyncio.create_task(uplink.run())
+        if how == "reconnect":
+            with pytest.raises(Leaving):
+                await running
+        else:
+            while not uplink._parked:  # noqa: ASYNC110 - the moment that counts
+                await asyncio.sleep(0.01)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            uplink = made(channel)
+        hub.knows = True
+        running = asyncio.create_task(uplink.run())
+        while not hub.taken:  # noqa: ASYNC110 - another's list has no event
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    await server.stop(0)
+    assert hub.taken == [envelope]
