@@ -275,10 +275,11 @@ def _area(place: Place) -> measures_pb2.Area:
     )
     return measures_pb2.Area(
         ellipse=measures_pb2.Ellipse(
-            centre=measures_pb2.GeoPoint(lat_deg=round(place.lat_deg, 7), lon_deg=round(place.lon_deg, 7)),
+            # Never -0.0: it is the same place to the cache, which all Views share, and other bytes.
+            centre=measures_pb2.GeoPoint(lat_deg=round(place.lat_deg, 7) + 0.0, lon_deg=round(place.lon_deg, 7) + 0.0),
             semi_major_m=min(round(major_m, 3), AXIS_MOST_M),
             semi_minor_m=min(round(minor_m, 3), AXIS_MOST_M),
-            orientation_deg=round(orientation_deg, 3),
+            orientation_deg=round(orientation_deg, 3) + 0.0,
             probability=0.95,
         )
     )

@@ -59,21 +59,16 @@ def rounded_up_ns(at_ns: int, cell_ns: int) -> int:
 def _cells_ns(decision: Decision, content: Content, decided_ns: int) -> Iterator[tuple[int, int]]:
     """Yield start and length of the cells of all times that are not shown exactly.
 
-    A prediction holds nothing up: its cell lies ahead. Any other time does, also one a little ahead of our clock; one
-    far ahead counts as of now.
+    A prediction that lies ahead holds nothing up, though its cell may have begun: after the impact it is no warning.
+    Any other time does, also one a little ahead of our clock; one far ahead counts as of now.
     """
     for path, level in decision.shown.inexact_times:
         at_ns = _instant_ns(content, [field.name for field in LEAVES[path].fields])
-        if at_ns is not None:
-            cell_ns = told_level(level).time_ns
-            start_ns = at_ns - at_ns % cell_ns
-            if path.startswith(PREDICTIONS) and at_ns > decided_ns:
-                continue
-            if start_ns <= decided_ns:
-                yield start_ns, cell_ns
-            elif not path.startswith(PREDICTIONS):
-                ahead_ns = start_ns - decided_ns
-                yield (start_ns if ahead_ns <= AHEAD_MAX_NS else decided_ns), cell_ns
+        if at_ns is None or (path.startswith(PREDICTIONS) and at_ns > decided_ns):
+            continue
+        cell_ns = told_level(level).time_ns
+        start_ns = at_ns - at_ns % cell_ns
+        yield (start_ns if start_ns - decided_ns <= AHEAD_MAX_NS else decided_ns), cell_ns
 
 
 def told_level(level: Level) -> Level:

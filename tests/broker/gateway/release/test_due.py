@@ -123,3 +123,17 @@ def test_a_random_message_is_never_due_before_it_was_decided(maker: Any) -> None
         decision = decision_of(levels, delay_s=made.random.choice((0, 7.0)), body=content.WhichOneof("body"))
         decided_ns = (1_780_000_000 + made.random.randint(-900, 1800)) * S
         assert release_instant_ns(decision, content, decided_ns) >= decided_ns
+
+
+@pytest.mark.parametrize("level", [Level.CELL_50KM, Level.WITHHELD])
+@pytest.mark.parametrize("ahead_s", [0.5, 30, 59, 600])
+def test_a_prediction_that_lies_ahead_holds_nothing_up_not_even_in_its_last_minute(
+    level: Level, ahead_s: float
+) -> None:
+    names = ("best", "earliest", "latest")
+    decision = decision_of({f"impact.time.{name}": level for name in names}, body="impact")
+    content = content_pb2.Content()
+    now_ns = (START_S + 1) * S
+    for name in names:
+        getattr(content.impact.time, name).FromNanoseconds(now_ns + round(ahead_s * S))
+    assert release_instant_ns(decision, content, now_ns) == now_ns
