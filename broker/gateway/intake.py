@@ -127,7 +127,7 @@ class Intake:
         """
         if len(UnknownFieldSet(request)):
             raise Refused(Reason.REASON_UNKNOWN_FIELD, "ReportRequest: only the fields of this schema version")
-        if not _SESSION.fullmatch(request.session):
+        if not _SESSION.fullmatch(request.session):  # 1.1
             raise Refused(Reason.REASON_OUT_OF_RANGE, "session: at most 64 of A-Z a-z 0-9 . _ : -")
         match request.WhichOneof("report"):
             case "content":

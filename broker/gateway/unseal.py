@@ -54,7 +54,7 @@ def unseal(data: bytes, *, us: str, members: Members, windows: Windows, now_ns: 
     _verify(envelope.seal, digest, header, members, now_ns)  # 8.4
     if header.body_form != envelope_pb2.BODY_FORM_CLEAR:  # 8.5
         raise Refused(Reason.REASON_BODY_FORM, "only clear bodies are spoken here")
-    if header.schema_version < limits.SCHEMA_VERSION_LEAST:
+    if not limits.SCHEMA_VERSION_LEAST <= header.schema_version <= limits.SCHEMA_VERSION:
         raise Refused(Reason.REASON_SCHEMA_VERSION, f"schema {header.schema_version}")
     content = parse_content(envelope.body, incoming=True)
     check_agreement(header, content)  # 8.6

@@ -46,7 +46,7 @@ WAIT_S = 20.0
 # Where each reason is provoked over a wire; where no wire can provoke it, by the code that gives it.
 SHOWN = {
     "WRONG_ROOT": "tests/threats/test_t02_other_root.py",
-    "NOT_A_MEMBER": TLS_TESTS,
+    "NOT_A_MEMBER": "tests/threats/test_t02_other_root.py",
     "REVOKED": HERE,
     "ROLE_NOT_ALLOWED": HERE,
     "TLS_TOO_OLD": TLS_TESTS,
@@ -83,8 +83,8 @@ SHOWN = {
     "LEAF_NOT_ALLOWED": HUB_TESTS,
     "THIRD_PARTY": HUB_TESTS,
     "NO_CREDIT": "tests/threats/test_t06_flood.py",
-    "STORE_FULL": "tests/broker/gateway/test_pipeline.py",
-    "UNAVAILABLE": "tests/broker/gateway/test_pipeline.py",
+    "STORE_FULL": "tests/broker/hub/test_commit.py",
+    "UNAVAILABLE": "tests/broker/hub/test_commit.py",
     "BAD_POSITION": HERE,
     "TOO_MANY_STREAMS": HERE,
     "INTERNAL": "tests/threats/test_t09_exception_text.py",

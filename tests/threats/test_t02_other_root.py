@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.refusal import Reason
 from broker.rpc import CHANNEL_OPTIONS, refusal_of
 from certs import tls
+from certs.certificate import Issued
 from tests.threats.parties import WAIT_S, gateway, honest_hub, lying_hub
 from vedette.v1 import exchange_pb2, national_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeStub
@@ -22,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from broker.demo.world import World
-    from certs.certificate import Issued
 
 GATEWAY = "spiffe://kor.vedette/gateway"
 
@@ -114,3 +125,37 @@ async def test_a_gateway_follows_no_hub_of_another_root(world: World) -> None:
         await server.stop(None)
         assert error is not None
         assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def nobody(root: Issued, uri: str) -> Issued:
+    """Return a certificate by a good root, for a URI whose path is none of ours."""
+    issuer, key = x509.load_pem_x509_certificate(root.certificate_pem), ec.generate_private_key(ec.SECP256R1())
+    issuer_key = load_pem_private_key(root.key_pem, None)
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer.subject, x509.Name([]), key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Issued(certificate.public_bytes(Encoding.PEM), pem)
+
+
+@pytest.mark.parametrize("name", ["spiffe://kor.vedette/king", "spiffe://kor.vedette/gateway/two"])
+async def test_a_name_that_stands_for_nobody_is_refused_with_its_reason_and_others_are_served(
+    world: World, name: str
+) -> None:
+    authority = world.authority
+    hub_root = (authority.home("HUB") / "root.pem").read_bytes()
+    async with honest_hub(world) as hub:
+        error = await submitting(hub.hub.address, nobody(authority.root("KOR"), name), hub_root)
+        assert error is not None
+        refusal = refusal_of(error)
+        assert refusal is not None
+        assert refusal.reason == Reason.REASON_NOT_A_MEMBER
+        assert await submitting(hub.hub.address, authority.leaf(GATEWAY), hub_root) is None, "the control"

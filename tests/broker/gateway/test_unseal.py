@@ -142,6 +142,7 @@ def changed(**fields: Any) -> Callable[[content_pb2.Content], envelope_pb2.Routi
         (changed(mode=content_pb2.MODE_REAL_WORLD), Reason.REASON_UNKNOWN_KEY),
         (changed(body_form=envelope_pb2.BODY_FORM_HPKE), Reason.REASON_BODY_FORM),
         (changed(schema_version=0), Reason.REASON_SCHEMA_VERSION),
+        (changed(schema_version=limits.SCHEMA_VERSION + 1), Reason.REASON_SCHEMA_VERSION),
         (changed(message_id=bytes(16)), Reason.REASON_HEADER_MISMATCH),
         (changed(lane=envelope_pb2.LANE_NORMAL), Reason.REASON_PRECEDENCE),
         (changed(released_at=timestamp(NOW_NS + limits.FUTURE_MAX_NS + 1)), Reason.REASON_FUTURE),
