@@ -111,9 +111,9 @@ def compare_tracks(
             scores.append(known[1][0] + known[1][1])
     if not distances:
         return settled_at, UNKNOWN
-    mean = sum(distances) / len(distances)
+    mean = math.fsum(distances) / len(distances)
     verdict = Verdict.SAME if mean <= GATE else Verdict.DIFFERENT
-    return settled_at, Evidence(verdict, 0, sum(scores) / len(scores))
+    return settled_at, Evidence(verdict, 0, math.fsum(scores) / len(scores))
 
 
 def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Sample:

@@ -381,7 +381,7 @@ def _place_of_ellipse(ellipse: measures_pb2.Ellipse) -> Place:
 def _place_of_ring(ring: Sequence[measures_pb2.GeoPoint]) -> Place:
     """Return the middle of a polygon's corners and their spread, as if its edge were an ellipse of 95 %."""
     corners = [geodesy.ecef(point.lat_deg, point.lon_deg) for point in ring]
-    middle = [sum(corner[axis] for corner in corners) / len(corners) for axis in range(3)]
+    middle = [math.fsum(corner[axis] for corner in corners) / len(corners) for axis in range(3)]
     lat_deg, lon_deg, _ = geodesy.geodetic(middle[0], middle[1], middle[2])
     far_m = max(geodesy.distance_azimuth(lat_deg, lon_deg, point.lat_deg, point.lon_deg)[0] for point in ring)
     variance = far_m * far_m / -(2.0 * math.log(0.05)) + VARIANCE_LEAST

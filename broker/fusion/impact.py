@@ -170,21 +170,21 @@ def _prediction(time_ns: int, middle: Ground, points: Sequence[Ground], apogee_m
         distance_m, azimuth_deg = geodesy.distance_azimuth(middle.lat_deg, middle.lon_deg, point.lat_deg, point.lon_deg)
         azimuth = math.radians(azimuth_deg)
         plane.append((distance_m * math.sin(azimuth), distance_m * math.cos(azimuth), point.after_s))
-    east, north, after_s = (sum([point[axis] for point in plane]) / count for axis in range(3))
+    east, north, after_s = (math.fsum([point[axis] for point in plane]) / count for axis in range(3))
     place = Place(
         *geodesy.destination(
             middle.lat_deg, middle.lon_deg, math.degrees(math.atan2(east, north)), math.hypot(east, north)
         ),
-        east_m2=sum([(point[0] - east) ** 2 for point in plane]) / count + 1.0,
-        east_north_m2=sum([(point[0] - east) * (point[1] - north) for point in plane]) / count,
-        north_m2=sum([(point[1] - north) ** 2 for point in plane]) / count + 1.0,
+        east_m2=math.fsum([(point[0] - east) ** 2 for point in plane]) / count + 1.0,
+        east_north_m2=math.fsum([(point[0] - east) * (point[1] - north) for point in plane]) / count,
+        north_m2=math.fsum([(point[1] - north) ** 2 for point in plane]) / count + 1.0,
     )
     major_m, _, _ = geodesy.ellipse_of_covariance(place.east_m2, place.east_north_m2, place.north_m2)
     if major_m > AXIS_MAX_M:
         return None
     return Prediction(
         time_ns=time_ns + round(after_s * SECOND_NS),
-        time_sigma_s=math.sqrt(sum([(point[2] - after_s) ** 2 for point in plane]) / count),
+        time_sigma_s=math.sqrt(math.fsum([(point[2] - after_s) ** 2 for point in plane]) / count),
         place=place,
         apogee_m=apogee_m,
         based_on_ns=time_ns,
@@ -302,4 +302,4 @@ def _dot(axis: geodesy.Vector, vector: Sequence[float]) -> float:
 
 def _variance(noise: Matrix, axis: geodesy.Vector, first: int) -> float:
     """Return the variance along an axis, of the position (first = 0) or the velocity (3)."""
-    return sum([axis[i] * axis[j] * noise[first + i][first + j] for i in range(3) for j in range(3)])
+    return math.fsum([axis[i] * axis[j] * noise[first + i][first + j] for i in range(3) for j in range(3)])
