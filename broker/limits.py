@@ -100,6 +100,7 @@ IN_HAND_WAIT_S: Final = 0.5  # and then for the disk, if a frame that may take i
 REPLAY_WINDOW: Final = 4_096  # envelopes that may be missing behind the newest of a stream
 STREAM_EPOCHS_MAX: Final = 64  # windows kept per (origin, recipient, mode, lane)
 DELAY_MAX_S: Final = 3_600.0  # by policy
+EXERCISE_RATE_LEAST: Final = 0.01
 EXERCISE_RATE_MAX: Final = 100.0
 CLOCK_PROBE_S: Final = 2.0
 CANARY_S: Final = 5.0  # between two canaries of an ordered pair

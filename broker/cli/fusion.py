@@ -24,11 +24,16 @@ def replay(log: TextIO, recipient: str) -> None:
 
     LOG has one record per line, in log order: {"arrival_ns": …, "content": {Content as protojson}}. "-" reads standard
     input. Printed is {"after": line, "fused": {FusedEvent as protojson}}; the same log gives the same bytes.
-    Exit code 1 and the line's number if a line is no record.
+    Exit code 1 and the line's number if a line is no record, 2 if CODE is no member's code.
     """
     from broker.fusion.replay import BadLine
     from broker.fusion.replay import replay as revisions
+    from certs.identity import IdentityError, member_id
 
+    try:
+        member_id(recipient)
+    except IdentityError as error:
+        raise click.BadParameter(str(error), param_hint="--recipient") from error
     try:
         for line in revisions(log, recipient=recipient):
             click.echo(line)

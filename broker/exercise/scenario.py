@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "vedette-scenario/v1"
 NAME: Final = r"[a-z0-9-]{1,32}"  # with the time of the run it makes the exercise_id, at most 48 characters
-RATE_LEAST: Final = 0.01
+RATE_LEAST: Final = limits.EXERCISE_RATE_LEAST
 MINUTE_NS: Final = 60 * limits.SECOND_NS
 SAME_LAUNCH_NS: Final = 5 * MINUTE_NS  # nations' announced times of one launch differ by up to three minutes
 SENSOR_KINDS: Final = {

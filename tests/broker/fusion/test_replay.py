@@ -64,6 +64,26 @@ def test_ticks_of_the_log_itself_are_obeyed_instead(world: Any) -> None:
     assert found[-1]["fused"]["status"]["state"] == "EVENT_STATE_TRACK_LOST"
 
 
+def test_a_tick_that_names_no_view_goes_to_every_view_that_it_may_mean(world: Any) -> None:
+    def lost(tick: content_pb2.Content) -> set[str]:
+        """Return the events that a Tick a minute later says to be lost."""
+        tick.tick.time.CopyFrom(world.stamp(95.0))
+        log = [*lines(world), *lines(world, exercise=True), line(world.ns(35.0), tick)]
+        found = [json.loads(one) for one in replay(log, recipient="JPN")]
+        lost = [one for one in found if one["fused"]["status"]["state"] == "EVENT_STATE_TRACK_LOST"]
+        assert {one["after"] for one in lost} <= {len(log)}
+        return {one["fused"]["eventId"] for one in lost}
+
+    header = content_pb2.ContentHeader
+    of_test = lost(content_pb2.Content(header=header(mode=content_pb2.MODE_TEST)))
+    spring = content_pb2.Exercise(exercise_id="spring")
+    of_spring = lost(content_pb2.Content(header=header(mode=content_pb2.MODE_EXERCISE, exercise=spring)))
+    assert (len(of_test), len(of_spring)) == (1, 1)
+    assert lost(content_pb2.Content()) == of_test | of_spring
+    assert lost(content_pb2.Content(header=header(mode=content_pb2.MODE_EXERCISE))) == of_spring
+    assert lost(content_pb2.Content(header=header(exercise=spring))) == of_spring
+
+
 def test_an_exercise_has_a_view_and_a_time_of_its_own(world: Any) -> None:
     base = content_pb2.Exercise(exercise_id="spring", rate=10.0)
     base.wall_zero.CopyFrom(world.stamp(1_000.0))
@@ -111,6 +131,11 @@ def test_the_same_log_gives_the_same_bytes_in_every_process(world: Any, tmp_path
         ('{"arrival_ns": 1, "content": {"nonsense": 1}}', "not a Content"),
         ('{"arrival_ns": 1, "content": {"header": {"mode": "MODE_OF_ANOTHER_KIND"}}}', "not a Content"),
         ('{"arrival_ns": 1800000000000000000, "content": {}}', "more than a week"),
+        ('{"arrival_ns": 1, "content": {"header": {"exercise": {"rate": 100.1}}}}', "rate"),
+        ('{"arrival_ns": 1, "content": {"header": {"exercise": {"rate": 1e300}}}}', "rate"),
+        ('{"arrival_ns": 1, "content": {"header": {"exercise": {"rate": 0.009}}}}', "rate"),
+        ('{"arrival_ns": 1, "content": {"header": {"exercise": {"rate": -1}}}}', "rate"),
+        ('{"arrival_ns": 1, "content": {"header": {"exercise": {"rate": "NaN"}}}}', "rate"),
     ],
 )
 def test_a_bad_line_is_named_before_anything_is_printed(world: Any, bad: str, reason: str) -> None:
@@ -122,6 +147,29 @@ def test_a_bad_line_is_named_before_anything_is_printed(world: Any, bad: str, re
     assert run.exit_code == 1
     assert run.stdout == ""
     assert "line 4" in run.stderr
+
+
+def test_a_gap_with_more_ticks_than_anybody_waits_for_is_refused(world: Any) -> None:
+    base = content_pb2.Exercise(exercise_id="spring", rate=100.0)
+    base.wall_zero.CopyFrom(world.stamp(0.0))
+    base.exercise_zero.CopyFrom(world.stamp(0.0))
+    first = world.nation("KOR", content_pb2.MODE_EXERCISE).content(0.0)
+    first.heartbeat.SetInParent()
+    first.header.exercise.CopyFrom(base)
+    day = 24 * 3600.0
+    log = [line(world.ns(0.0), first), line(world.ns(day), first)]
+    with pytest.raises(BadLine, match=r"line 2: more than 604800 seconds of its Views pass"):
+        next(replay(log, recipient="JPN"))
+    tick = content_pb2.Content()
+    tick.tick.time.CopyFrom(world.stamp(100.0 * day))
+    assert list(replay([log[0], line(world.ns(day), tick), log[1]], recipient="JPN")) == []
+
+
+@pytest.mark.parametrize("recipient", ["", "jpn", "JP", "JPN\n", "1PN", "JPNJPNJPN", "日本国"])
+def test_a_recipient_that_is_no_members_code_is_wrong_usage(recipient: str) -> None:
+    run = CliRunner().invoke(fusion, ["replay", "-", "--recipient", recipient], input="")
+    assert run.exit_code == 2
+    assert "--recipient" in run.stderr
 
 
 def test_numbers_as_protojson_writes_them_are_read(world: Any) -> None:
