@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 from google.protobuf import json_format
+
+from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -190,6 +193,22 @@ async def test_a_client_in_javascript_reports_and_another_watches_and_goes_on_wh
         fourth = await next_id(out)
     assert missed == ids_of(watched.lines)[1:]
     assert fourth not in ids_of(watched.lines), "nothing twice"
+
+
+async def test_a_client_in_javascript_takes_the_exercise_that_the_readme_shows_in_either_way_of_writing(
+    client: Path, world: World
+) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    of_proto = json_format.MessageToJson(
+        json_format.Parse(shown, content_pb2.Exercise()), preserving_proto_field_name=True
+    )
+    assert "wall_zero" in of_proto
+    for name, text in (("camel", shown), ("snake", of_proto)):
+        file = world.folder / f"{name}.json"
+        file.write_text(text)
+        ran = await run(Node(client, world, file).report(name))
+        assert [line["outcome"] for line in ran.lines] == ["REPORT_OUTCOME_ACCEPTED"], ran.errors
 
 
 async def test_a_client_in_javascript_tells_a_refusal_from_a_gateway_that_is_away(node: Node) -> None:

@@ -116,13 +116,13 @@ function timestamp(text) {
   return { seconds: milliseconds / 1000, nanos: Number(fraction.padEnd(9, '0')) };
 }
 
-/** Return the time base of an exercise from its JSON: {"exerciseId", "wallZero", "exerciseZero", "rate"}. */
+/** Return the time base of an exercise from its JSON: {"exerciseId", "wallZero", "exerciseZero", "rate"}, or in snake_case. */
 function exerciseOf(file) {
   const said = JSON.parse(readFileSync(file, 'utf8'));
   return {
-    exercise_id: said.exerciseId,
-    wall_zero: timestamp(said.wallZero),
-    exercise_zero: timestamp(said.exerciseZero),
+    exercise_id: said.exerciseId ?? said.exercise_id,
+    wall_zero: timestamp(said.wallZero ?? said.wall_zero),
+    exercise_zero: timestamp(said.exerciseZero ?? said.exercise_zero),
     rate: said.rate ?? 1,
   };
 }
