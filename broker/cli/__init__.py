@@ -57,7 +57,18 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in sorted(COMMANDS.items())])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES: Final = {
+    Exit.OK: "ok",
+    Exit.CHECK_FAILED: "a check failed",
+    Exit.USAGE: "wrong usage",
+    Exit.UNREACHABLE: "unreachable",
+    Exit.DENIED: "denied",
+    Exit.UNVERIFIED: "verification failed",
+}
+_EPILOG: Final = "Exit codes: " + ", ".join(f"{code:d} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(package_name="vedette", prog_name="vedette")
 def main() -> None:
     """Vedette shares warnings of missile launches between nations, each under its own release policy."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from click.testing import CliRunner
 from google.protobuf import json_format
 
-from broker.cli import COMMANDS, Exit, main
+from broker.cli import COMMANDS, EXIT_CODES, Exit, main
 from broker.clock import timestamp
 from broker.demo.process import free_port
 from broker.demo.world import FLOOR, OPERATOR, make_world
@@ -23,7 +24,6 @@ from vedette.v1 import national_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from broker.demo.world import World
@@ -134,6 +134,13 @@ def test_help_tells_every_command_and_what_each_is_for() -> None:
         assert text in told.out
         assert call(name, "--help").code == Exit.OK
     assert call("--version").out.startswith("vedette, version ")
+
+
+def test_help_and_the_readme_tell_every_exit_code() -> None:
+    codes = ", ".join(f"{code:d} {EXIT_CODES[code]}" for code in Exit)
+    assert f"Exit codes: {codes}." in " ".join(call("--help").out.split())
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"Exit codes of every command: {codes}." in readme
 
 
 def test_what_is_reported_in_the_shell_is_watched_in_the_shell(
