@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker.clock import nanoseconds, wall_of_exercise_ns
 from broker.demo.floor import LEGS
+from broker.demo.story import LIAR
 from broker.geodesy import ecef
 from broker.limits import SECOND_NS
 
@@ -274,7 +275,7 @@ def _impact_error_m(story: Story, floor: Floor) -> float | None:
 
 def _was_cancelled(story: Story, floor: Floor) -> bool:
     """Return whether the floor that got the false launch also got its cancellation, and no alarm of it stands."""
-    if floor.nation == "KOR":
+    if floor.nation == LIAR:
         return True  # its own false alarm: nothing of it comes back to it
     false_events = story.false_events(floor)
     ids = {message_id for event in false_events for message_id in floor.events[event]}
