@@ -35,6 +35,7 @@ lint: $(READY) ## formatting, lint, types, import contracts, generated code, pro
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/buf lint protos
 
 test: compiled lint ## everything that must hold after every commit (under ten minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST)
