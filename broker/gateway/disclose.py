@@ -104,9 +104,12 @@ class Discloser:
         if not self._is_ours_to_give(taken.label, recipient):
             decision = replace(decision, released=False, rule_ids=(*decision.rule_ids, THIRD_PARTY))
         try:
+            others = self._others(taken.label, recipient)
             if held is not None:
-                decision = combine(decision_from_json(held.decision), decision)
-            if decision.released and (others := self._others(taken.label, recipient)):
+                first = decision_from_json(held.decision)
+                decision = combine(first, decision)
+                others = [each for each in others if each in first.onward]
+            if decision.released and others:
                 decision = replace(decision, onward=onward(policy, subject, decision, others, now_ns=now_ns))
             if self.ledger.was_read_back and await self._was_sealed(taken, recipient):
                 return Disclosed(recipient, "unchanged", decision)

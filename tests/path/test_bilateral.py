@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.demo.attack import captured
-from vedette.v1 import envelope_pb2
+from vedette.v1 import content_pb2, envelope_pb2
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,13 +34,17 @@ async def test_what_kor_reports_goes_to_the_usa_and_not_to_jpn(
         report = reports.launch(b"k-1", b"k", base=exercise)
         await kor.report(report, precedence=reports.FLASH, label=reports.label())
         await usa.until(lambda: usa.of("launch", "KOR"))
+        confirmed = reports.status(b"k-2", b"k", content_pb2.EVENT_STATE_CONFIRMED, base=exercise)
+        await kor.report(confirmed, precedence=reports.FLASH, label=reports.label())
+        await usa.until(lambda: usa.of("status", "KOR"))
         # What the USA says afterwards comes to JPN: so nothing of KOR's is merely late.
         own = reports.launch(b"u-1", b"u", base=exercise)
         await usa_system.report(own, precedence=reports.FLASH, label=reports.label("USA"))
         await jpn.until(lambda: jpn.of("launch", "USA"))
-        assert jpn.of("launch", "KOR") == []
-        (warning,) = usa.of("launch", "KOR")
-        assert list(warning.header.label.releasable_to) == ["JPN", "USA"], "through the USA, as KOR's label permits"
+        assert jpn.of("launch", "KOR") == jpn.of("status", "KOR") == []
+        (warning,), (status,) = usa.of("launch", "KOR"), usa.of("status", "KOR")
+        assert list(warning.header.label.releasable_to) == ["USA"], "KOR's policy would show JPN less of it"
+        assert list(status.header.label.releasable_to) == ["JPN", "USA"], "through the USA, as KOR's label permits"
     sealed = [envelope_pb2.Envelope.FromString(data) for data in await captured(world, "KOR")]
     recipients = {envelope_pb2.RoutingHeader.FromString(envelope.header).recipient for envelope in sealed}
     assert recipients == {"USA", "KOR"}, "it was never even sealed"

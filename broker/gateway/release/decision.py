@@ -2,13 +2,14 @@
 
 It names everything that an auditor asks for: the policy's version and digest, every rule that matched, the level of
 each group, delay, interval and caveats. `combine` joins two decisions about the same message so that the result shows
-no more than either: a message that was held is decided again when it is due, and may only get tighter.
+no more than either: a message that was held is decided again when it is due, and may only get tighter. To whom it may
+be passed on is found anew for the result, among those of the first decision.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from broker.gateway.release.lattice import Level, level_of
@@ -80,6 +81,8 @@ class Decision:
             "shown": {path: level.label for path, level in self.shown.levels.items()},
             "fault": self.fault,
         }
+        if self.onward:
+            record["onward"] = list(self.onward)
         return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
 
@@ -187,9 +190,10 @@ def decision_from_json(text: str) -> Decision:
                 fault=record["fault"],
             )
         terms = Terms(record["delay_s"], record["minimum_interval_s"], tuple(record["caveats"]))
-        return released(
+        found = released(
             shown, body, rule_ids=rule_ids, levels=levels, terms=terms, policy_version=version, policy_digest=digest
         )
+        return replace(found, onward=tuple(record.get("onward", ())))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError("not a decision") from error
 

@@ -1,9 +1,9 @@
-"""To whom else a recipient may pass on what it gets: never to anybody whom our own policy denies it.
+"""To whom else a recipient may pass on what it gets: never to anybody whom our own policy would show less of it.
 
 Passing on must not be a way round a policy. A nation stands in the label that another one gets only if it is on the
-report's own list, and the policy would release the same message to it, now. Under the caveat NO-ONWARD, or the
-originator's control, nobody does. The label cannot say how exactly something may be passed on: what somebody else may
-see only coarsely needs NO-ONWARD for whoever sees it exactly.
+report's own list, and the policy would show it all that it shows the other, now: every leaf at least as exactly, with
+no longer delay and no longer interval. For a label says who may be told, and cannot say how exactly, or when. Under the
+caveat NO-ONWARD, or the originator's control, nobody does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.gateway.release.decide import decide
+from broker.gateway.release.lattice import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,4 +32,17 @@ def onward(
     label = subject.label
     if label.originator_controlled or NO_ONWARD in (*label.caveats, *decision.caveats):
         return ()
-    return tuple(other for other in others if decide(policy, subject, other, now_ns=now_ns).released)
+    return tuple(
+        other for other in others if _is_shown_as_much(decide(policy, subject, other, now_ns=now_ns), decision)
+    )
+
+
+def _is_shown_as_much(other: Decision, decision: Decision) -> bool:
+    """Return whether somebody is shown at least what the decision shows, as soon and as often."""
+    levels = other.shown.levels
+    return (
+        other.released
+        and other.delay_s <= decision.delay_s
+        and other.minimum_interval_s <= decision.minimum_interval_s
+        and all(levels.get(path, Level.WITHHELD) >= level for path, level in decision.shown.levels.items())
+    )

@@ -54,6 +54,7 @@ RULES = """
   reason: r
 - {id: OURS, effect: deny, to: [self, USA, JPN], when: '"KOR-ONLY" in label.caveats', reason: r}
 """
+AT_ONCE = RULES.replace("  delay_s: 10\n", "")  # to both
 
 
 @pytest.fixture(scope="session")
@@ -719,24 +720,19 @@ async def test_the_label_names_the_recipient_and_to_whom_it_may_pass_this_on_and
 async def test_what_may_not_go_on_is_labelled_for_its_recipient_alone(
     kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
 ) -> None:
-    await kor.report(track("a"), reports.label())
     limit = """
 - {id: STOP, effect: limit, to: [USA], when: '"KEPT" in label.caveats', caveats: [NO-ONWARD], reason: r}
 """
-    kor.pipeline.policy.current = policy_of(RULES + limit)
+    kor.pipeline.policy.current = policy_of(AT_ONCE + limit)
+    await kor.report(track("a"), reports.label())
     await kor.report(track("b"), reports.label(caveats=("KEPT",)))
     await kor.report(track("c"), reports.label(caveats=("NO-ONWARD",)))  # by the report's own label
     await kor.report(track("d"), reports.label())
-    await kor.wait(10)
-    assert [list(item.header.label.releasable_to) for item in await kor.outbox("USA")] == [
-        ["JPN", "USA"],
-        ["USA"],
-        ["USA"],
-        ["JPN", "USA"],
-    ]
-    late = sorted(list(item.header.label.releasable_to) for item in await kor.outbox("JPN"))
-    assert late == [["JPN"], ["JPN", "USA"], ["JPN", "USA"], ["JPN", "USA"]], "c alone"
-    assert list((await kor.outbox("USA"))[1].header.label.caveats) == ["KEPT", "NO-ONWARD"]
+    usa = await kor.outbox("USA")
+    assert [list(item.header.label.releasable_to) for item in usa] == [["JPN", "USA"], ["USA"], ["USA"], ["JPN", "USA"]]
+    jpn = [list(item.header.label.releasable_to) for item in await kor.outbox("JPN")]
+    assert jpn == [["JPN", "USA"], ["JPN", "USA"], ["JPN"], ["JPN", "USA"]], "c alone"
+    assert list(usa[1].header.label.caveats) == ["KEPT", "NO-ONWARD"]
 
 
 async def test_nobody_may_be_passed_what_our_own_policy_denies_it(
@@ -745,22 +741,59 @@ async def test_nobody_may_be_passed_what_our_own_policy_denies_it(
     deny = """
 - {id: NOT-JPN, effect: deny, to: [JPN], when: '"SEA" in label.caveats', reason: r}
 """
-    kor.pipeline.policy.current = policy_of(RULES + deny)
+    kor.pipeline.policy.current = policy_of(AT_ONCE + deny)
     await kor.report(track("a"), reports.label(caveats=("SEA",)))
     await kor.report(track("b"), reports.label())
     assert [list(item.header.label.releasable_to) for item in await kor.outbox("USA")] == [["USA"], ["JPN", "USA"]]
 
 
-async def test_a_held_message_is_labelled_by_the_policy_under_which_it_goes(
+@pytest.mark.parametrize(
+    "less",
+    ["cap: {track_place: 10km}", "cap: {motion: withheld}", "delay_s: 1", "minimum_interval_s: 1"],
+    ids=["coarse", "withheld", "late", "seldom"],
+)
+async def test_nobody_may_be_passed_more_than_our_own_policy_shows_it(
+    less: str, kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
+) -> None:
+    limit = f"""
+- {{id: LESS, effect: limit, to: [JPN], when: '"SEA" in label.caveats', {less}, reason: r}}
+"""
+    kor.pipeline.policy.current = policy_of(AT_ONCE + limit)
+    await kor.report(track("a"), reports.label(caveats=("SEA",)))
+    await kor.report(track("b", at_ns=NOW_NS + 2 * SECOND_NS), reports.label())
+    assert [list(item.header.label.releasable_to) for item in await kor.outbox("USA")] == [["USA"], ["JPN", "USA"]]
+    await kor.wait(20)
+    jpn = [list(item.header.label.releasable_to) for item in await kor.outbox("JPN")]
+    assert jpn == [["JPN", "USA"]] * 2, "the USA is shown all that, and sooner"
+
+
+async def test_the_shipped_policy_lets_nobody_pass_on_exactly_what_it_shows_in_coarse_cells(
+    origin: Callable[..., Origin], base: content_pb2.Exercise, reports: ModuleType
+) -> None:
+    kor = await origin().start()
+    content = reports.track(b"a", b"e-1", base=base, at_ns=NOW_NS)
+    content.track.source.kind = measures_pb2.SENSOR_KIND_AIRBORNE_RADAR
+    await kor.report(content, reports.label())
+    confirmed = content_pb2.EVENT_STATE_CONFIRMED
+    await kor.report(reports.status(b"s", b"e-1", confirmed, base=base), reports.label())
+    seen, status = await kor.outbox("USA")
+    assert list(seen.header.label.releasable_to) == ["USA"], "JPN sees it in cells of 10 km, and late"
+    assert list(status.header.label.releasable_to) == ["JPN", "USA"], "both see all of it at once"
+
+
+async def test_a_held_message_is_labelled_by_the_tighter_of_the_policies_that_it_met(
     kor: Origin, track: Make, reports: ModuleType, policy_of: Callable[[str], Policy]
 ) -> None:
-    await kor.report(track("a"), reports.label())
+    """Whether the first or the second one keeps it from the USA: JPN may pass it on under neither."""
     not_for_the_usa = "- {id: NOT-USA, effect: deny, to: [USA], when: 'true', reason: r}\n"
-    kor.pipeline.policy.current = policy_of(RULES + not_for_the_usa)
-    await kor.wait(10)
-    ((usa,), (jpn,)) = await kor.outbox("USA"), await kor.outbox("JPN")
-    assert list(usa.header.label.releasable_to) == ["JPN", "USA"], "as it was when it went"
-    assert list(jpn.header.label.releasable_to) == ["JPN"]
+    for number, (first, second) in enumerate([("", ""), ("", not_for_the_usa), (not_for_the_usa, "")]):
+        kor.pipeline.policy.current = policy_of(RULES + first)
+        await kor.report(track(f"t{number}"), reports.label())
+        await kor.restart()
+        kor.pipeline.policy.current = policy_of(RULES + second)
+        await kor.wait(10)
+    jpn = [list(item.header.label.releasable_to) for item in await kor.outbox("JPN")]
+    assert jpn == [["JPN", "USA"], ["JPN"], ["JPN"]]
 
 
 async def test_what_the_originator_controls_is_passed_on_by_nobody(
