@@ -20,6 +20,7 @@ NATIVE_TRACKS_MAX: Final = 16_384  # track numbers that a sensor's session remem
 NATIVE_LINES_MAX: Final = 65_536  # lines that a later one can correct: five hours at four a second
 LOCAL_ID_BYTES_MAX: Final = 64  # a national system's own id
 ID_BYTES: Final = 16  # every id between nations
+CORRECTIONS_MAX: Final = 64  # in a row, each of the one before; and of one message, those that are remembered
 SEAL_PATH_MAX: Final = 10  # a tree of at most 1024 envelopes in a flush
 SIGNATURES_MAX: Final = 4
 DETAIL_CHARS_MAX: Final = 200  # of a refusal's text on the wire

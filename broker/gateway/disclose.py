@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.gateway.held import Held
-    from broker.gateway.ids import Scope
     from broker.gateway.intake import Taken
     from broker.gateway.ledger import Issued, Ledger
     from broker.gateway.release import Policy
@@ -87,10 +86,7 @@ class Discloser:
     held: Held
     may_pass_on: Callable[[str, str], bool]  # whether the one may pass on to the other what belongs to a third member
     _newest: tuple[Taken, int, content_pb2.Content] | None = None  # what `_stamped` made last
-
-    @property
-    def _versions(self) -> Versions:
-        return Versions(self.ledger)
+    _asked: tuple[Taken, int, Versions] | None = None  # for which report, in which batch, versions were asked for last
 
     async def disclose(
         self, taken: Taken, policy: Policy, recipient: str, *, now_ns: int, held: journal_pb2.HeldRecord | None = None
@@ -119,6 +115,12 @@ class Discloser:
         except Exception as fault:  # an error in disclosing is a denial for this recipient, and an alarm
             log.exception("disclosing to %s failed", recipient)
             return Disclosed(recipient, "withheld", replace(decision, released=False, fault=type(fault).__name__))
+
+    def _versions_for(self, taken: Taken) -> Versions:
+        """Return what knows the versions that a report speaks of: one for all its recipients."""
+        if self._asked is None or self._asked[0] is not taken or self._asked[1] != self.ledger.batches:
+            self._asked = (taken, self.ledger.batches, Versions(self.ledger))
+        return self._asked[2]
 
     def _is_ours_to_give(self, label: envelope_pb2.SecurityLabel, recipient: str) -> bool:
         """Return whether what belongs to another may go there. The hub asks too; but a number would be used up then."""
@@ -224,13 +226,16 @@ class Discloser:
     async def _correct(self, taken: Taken, recipient: str, decision: Decision, target: bytes, now_ns: int) -> Disclosed:
         if self.ledger.is_cancelled(taken.key):
             return Disclosed(recipient, "withheld", decision)  # cancelled with what it corrects
-        versions = await self._versions.replaced(taken, target)
+        versions = await self._versions_for(taken).replaced(taken, target)
         not_before_ns = 0
         for local in versions:
             not_before_ns = max(not_before_ns, self.held.drop(intake_key(taken.scope, local), recipient) or 0)
-        holds = await self._versions.holds(taken.scope, recipient, versions)
+        holds = await self._versions_for(taken).holds(taken.scope, recipient, versions)
         if not holds:
-            return await self._new(taken, recipient, decision, now_ns, not_before_ns=not_before_ns)
+            found = await self._new(taken, recipient, decision, now_ns, not_before_ns=not_before_ns)
+            if found.outcome == "sent":
+                self.ledger.note_first(recipient, taken.key, taken.content.header.message_id)
+            return found
         if not decision.released:
             return self._bare_cancel(taken, recipient, decision, holds[:1], now_ns)
         old = holds[-1].content
@@ -252,10 +257,10 @@ class Discloser:
         """Take back messages and their corrections, held or sent."""
         owed: list[Issued] = []
         for target in targets:
-            versions = await self._versions.of(taken.scope, [target])
+            versions = await self._versions_for(taken).of(taken.scope, [target])
             for local in versions:
                 self.held.drop(intake_key(taken.scope, local), recipient)
-            owed += (await self._versions.holds(taken.scope, recipient, versions))[:1]
+            owed += (await self._versions_for(taken).holds(taken.scope, recipient, versions))[:1]
         if not owed:
             return Disclosed(recipient, "nothing-owed", decision)
         return self._bare_cancel(taken, recipient, decision, owed, now_ns)
@@ -294,7 +299,8 @@ class Discloser:
         corrected = target_of(taken.content.header.references, content_pb2.RELATION_CORRECTS)
         if corrected is None:
             return
-        holds = await self._versions.holds(taken.scope, recipient, await self._versions.replaced(taken, corrected))
+        versions = self._versions_for(taken)
+        holds = await versions.holds(taken.scope, recipient, await versions.replaced(taken, corrected))
         if holds and takes_back_event(holds[-1].content):
             message_id = holds[-1].content.header.message_id
             content.header.references.add(message_id=message_id, relation=content_pb2.RELATION_CORRECTS)
@@ -336,17 +342,18 @@ class Discloser:
                 return  # written by whoever knows what the recipient holds
             case content_pb2.RELATION_SAME_EVENT_AS | content_pb2.RELATION_NOT_SAME_EVENT_AS:
                 if recipient == self.us:
-                    message_id = await self._as_we_hold_it(taken.scope, reference.message_id)
+                    message_id = await self._as_we_hold_it(taken, reference.message_id)
                     if message_id is not None:
                         content.header.references.add(message_id=message_id, relation=reference.relation)
             case _:
-                sealed = await self._versions.newest_sealed(taken.scope, recipient, reference.message_id)
+                sealed = await self._versions_for(taken).newest_sealed(taken.scope, recipient, reference.message_id)
                 if sealed is not None:
                     content.header.references.add(message_id=sealed.header.message_id, relation=reference.relation)
 
-    async def _as_we_hold_it(self, scope: Scope, local: bytes) -> bytes | None:
+    async def _as_we_hold_it(self, taken: Taken, local: bytes) -> bytes | None:
         """Return the id in our own picture of what an operator speaks of; another's came under the id that it has."""
-        ours = await self._versions.newest_sealed(scope, self.us, local)
+        scope = taken.scope
+        ours = await self._versions_for(taken).newest_sealed(scope, self.us, local)
         if ours is not None:
             return ours.header.message_id
         is_foreign = len(local) == limits.ID_BYTES and await self.ledger.intake(intake_key(scope, local)) is None

@@ -4,6 +4,10 @@ All of it can be found again in the store. Whether a message was sealed to R is 
 identity that only depends on its keys; what it said is read from the envelope. Beside that, small values are kept in
 the store's state: which events a recipient knows, which messages correct which, when an object was last shown.
 
+A correction remembers what it corrects, and the message at the beginning remembers the newest corrections, however they
+hang together. At most `limits.CORRECTIONS_MAX` stand in a row, so that no way up or down is longer: a cancelled message
+is found from any of its corrections, also from one that it does not remember any more.
+
 Changes are tentative until `keep`, like the numbers of the streams: a batch that was not stored leaves no memory.
 
 Small values are forgotten with the messages that they speak of (`broker.gateway.retention`): each begins with its age,
@@ -15,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker import limits
 from broker.envelope import identity
 from broker.gateway.ids import Kind
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
@@ -27,7 +32,6 @@ PREFIX = "ledger/"
 INTAKE = "intake"
 OUTBOX = "outbox"
 KEY_BYTES = 32
-CHAIN_MAX = 64  # corrections of corrections that are followed
 READ_BACK = "read-back"
 AGE_BYTES = 4
 
@@ -52,6 +56,7 @@ class Ledger:
     _pending_intake: dict[bytes, journal_pb2.IntakeRecord] = field(default_factory=dict)
     _pending_sealed: dict[bytes, Issued] = field(default_factory=dict)
     _by_age: dict[int, set[str]] = field(default_factory=dict)  # names; some of them were written again since
+    batches: int = 0  # that ended so far
 
     def __post_init__(self) -> None:
         """Sort by age what was kept."""
@@ -85,32 +90,78 @@ class Ledger:
         """Note for which time the object is being shown to the recipient."""
         self._set(f"shown/{recipient}/{object_key.hex()}", at_ns.to_bytes(8, "big"))
 
+    def root_of(self, key: bytes) -> bytes:
+        """Return the intake key of the message at the beginning, which corrects nothing that we know of."""
+        return self._line(key)[-1]
+
     def corrections_of(self, key: bytes) -> list[bytes]:
-        """Return the intake keys of all corrections of a message, oldest first, corrections of corrections included."""
-        found: list[bytes] = []
-        todo = [key]
-        while todo and len(found) < CHAIN_MAX:
-            value = self._get(f"corrections/{todo.pop(0).hex()}") or b""
-            direct = _keys(value)
-            found += direct
-            todo += direct
-        return found
+        """Return the intake keys of a message's corrections as they came, corrections of corrections included.
+
+        At most CORRECTIONS_MAX, the newest.
+        """
+        family = _keys(self._get(f"corrections/{self.root_of(key).hex()}") or b"")
+        corrected = {each: self._corrected_by(each) for each in family}
+        below = {key}
+        while more := [each for each in family if each not in below and corrected[each] in below]:
+            below.update(more)
+        return [each for each in family if each in below and each != key]
+
+    def may_correct(self, *, of: bytes, by: bytes) -> bool:
+        """Return whether a new message may correct another: not itself, nor after too many corrections in a row."""
+        line = self._line(of)
+        if by in line or self._get(f"refused/{of.hex()}"):
+            return False
+        return len(line) + len(self.corrections_of(by)) <= limits.CORRECTIONS_MAX  # some may have come before it
+
+    def note_refused(self, key: bytes) -> None:
+        """Note that a correction was refused: what corrects it in turn would stand for itself, and is refused too."""
+        self._set(f"refused/{key.hex()}", b"\x01")
 
     def note_correction(self, *, of: bytes, by: bytes) -> None:
-        """Note that one message corrects another; if that was cancelled, so is its correction."""
-        name = f"corrections/{of.hex()}"
-        self._set(name, (self._get(name) or b"") + by)
+        """Note that one message corrects another, as it may; if that was cancelled, so is its correction."""
+        line = self._line(of)
+        for each in line:
+            self._renew(f"corrects/{each.hex()}")
+        self._set(f"corrects/{by.hex()}", of)
+        name, came_before = f"corrections/{line[-1].hex()}", f"corrections/{by.hex()}"
+        family = (self._get(name) or b"") + (self._get(came_before) or b"") + by
+        self._set(name, family[-limits.CORRECTIONS_MAX * KEY_BYTES :])
+        self._drop(came_before)
         if self.is_cancelled(of):
             self.note_cancelled(by)
 
     def is_cancelled(self, key: bytes) -> bool:
-        """Return whether a message was cancelled, perhaps before it came."""
-        return bool(self._get(f"cancelled/{key.hex()}"))
+        """Return whether a message, or what it corrects, was cancelled, perhaps before it came."""
+        return any(self._is_marked(each) for each in self._line(key))
 
     def note_cancelled(self, key: bytes) -> None:
         """Leave a tombstone for a message and its corrections: what comes late is told to nobody."""
-        for each in (key, *self.corrections_of(key)):
-            self._set(f"cancelled/{each.hex()}", b"\x01")
+        self._set(f"cancelled/{key.hex()}", b"\x01")
+
+    def first_of(self, recipient: str, root: bytes) -> bytes | None:
+        """Return the system's id of the correction that a recipient was sent first, as a new message to it."""
+        return self._get(f"first/{recipient}/{root.hex()}")
+
+    def note_first(self, recipient: str, key: bytes, local: bytes) -> None:
+        """Note that a correction is being sent to a recipient that holds nothing of what it corrects."""
+        self._set(f"first/{recipient}/{self.root_of(key).hex()}", local)
+
+    def is_correction_of(self, key: bytes, of: bytes) -> bool:
+        """Return whether a message corrects another, perhaps by way of others."""
+        return of in self._line(key)[1:]
+
+    def _line(self, key: bytes) -> list[bytes]:
+        """Return a message and all that it corrects, newest first."""
+        line = [key]
+        while len(line) <= limits.CORRECTIONS_MAX and (older := self._corrected_by(line[-1])):
+            line.append(older)
+        return line
+
+    def _corrected_by(self, key: bytes) -> bytes | None:
+        return self._get(f"corrects/{key.hex()}")
+
+    def _is_marked(self, key: bytes) -> bool:
+        return bool(self._get(f"cancelled/{key.hex()}"))
 
     def is_taken_back(self, event_key: bytes) -> bool:
         """Return whether an event was taken back, perhaps before it came, by a status that stands."""
@@ -125,17 +176,18 @@ class Ledger:
         name = f"taken-back/{event_key.hex()}"
         known = self._get(name) or b""
         if by not in _keys(known):
-            self._set(name, (known + by)[-CHAIN_MAX * KEY_BYTES :])
+            self._set(name, (known + by)[-limits.CORRECTIONS_MAX * KEY_BYTES :])
 
-    def stands(self, key: bytes, *, above: frozenset[bytes] = frozenset()) -> bool:
-        """Return whether a message is neither cancelled nor corrected by one that stands. `above`: what led here."""
-        if self.is_cancelled(key):
-            return False
-        above |= {key}
-        if len(above) > CHAIN_MAX:
-            return True
-        direct = _keys(self._get(f"corrections/{key.hex()}") or b"")
-        return not any(self.stands(each, above=above) for each in direct if each not in above)
+    def stands(self, key: bytes) -> bool:
+        """Return whether a message is neither cancelled nor corrected by one that stands."""
+        below: dict[bytes, list[bytes]] = {}
+        for each in self.corrections_of(key):
+            below.setdefault(self._corrected_by(each) or key, []).append(each)
+
+        def counts(one: bytes) -> bool:  # no deeper than corrections in a row
+            return not self._is_marked(one) and not any(counts(each) for each in below.get(one, ()))
+
+        return not self.is_cancelled(key) and counts(key)
 
     @property
     def was_read_back(self) -> bool:
@@ -150,6 +202,7 @@ class Ledger:
     def note_intake(self, key: bytes, record: journal_pb2.IntakeRecord) -> None:
         """Remember a message of the batch under way."""
         self._pending_intake[key] = record
+        self._drop(f"refused/{key.hex()}")
 
     async def intake(self, key: bytes) -> journal_pb2.IntakeRecord | None:
         """Return what a system reported under this key."""
@@ -212,6 +265,7 @@ class Ledger:
 
     def drop(self) -> None:
         """Forget the batch."""
+        self.batches += 1
         for name, value in self._pending.items():
             if not value and name in self._kept:  # it was not forgotten after all
                 self._by_age.setdefault(_age(self._kept[name]), set()).add(name)
@@ -225,6 +279,10 @@ class Ledger:
 
     def _set(self, name: str, value: bytes) -> None:
         self._pending[PREFIX + name] = self.age.to_bytes(AGE_BYTES, "big") + value
+
+    def _drop(self, name: str) -> None:
+        if self._value(PREFIX + name):
+            self._pending[PREFIX + name] = b""
 
     def _renew(self, name: str) -> None:
         """Let a value live on that is still needed."""

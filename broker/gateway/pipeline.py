@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from broker import limits
 from broker.clock import nanoseconds, timestamp
-from broker.gateway.about import event_key_of, takes_back_event
+from broker.gateway.about import event_key_of, takes_back_event, target_of
 from broker.gateway.ids import Scope, intake_key
 from broker.gateway.intake import Taken
 from broker.gateway.ledger import INTAKE, OUTBOX
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEN_MAX: Final = 200_000  # keys kept in memory; older ones are asked of the store
+TOO_DEEP: Final = (
+    f"header.references: at most {limits.CORRECTIONS_MAX} corrections in a row: correct the first one, or report anew"
+)
 BATCH_MAX: Final = 32  # reports decided in one go: more would make the first of them wait
 
 
@@ -222,14 +225,15 @@ class Pipeline:
                 answers.append((item, self._forget(item)))
             elif isinstance(item, Waiting):
                 known = await self._known(item.taken)
-                if known is None:
+                refused = self._refusal(item.taken, known)
+                if refused is not None:
+                    self._answer(item, refused)
+                elif known is None:
                     records.append(self._intake_record(item.taken))
                     disclosed += [(item.taken, found) for found in await self._disclose(item.taken, now_ns)]
                     answers.append((item, True))
-                elif known == item.taken.digest:
-                    answers.append((item, False))  # once the batch is durable: its first copy may stand in it too
                 else:
-                    self._answer(item, Refused(Reason.REASON_CONFLICT, "this id was used for another report"))
+                    answers.append((item, False))  # once the batch is durable: its first copy may stand in it too
         decided_ns = self.clock.monotonic_ns()
         outgoings = [found.outgoing for _, found in disclosed if found.outgoing is not None]
         outgoings += [item for item in items if isinstance(item, Outgoing)]
@@ -283,6 +287,18 @@ class Pipeline:
                 self._seen.popitem(last=False)
                 self._has_forgotten = True
         return known
+
+    def _refusal(self, taken: Taken, known: bytes | None) -> Refused | None:
+        """Return why a report cannot be taken; None if it can, or was. `known`: the digest that stands under its id."""
+        if known is not None:
+            is_another = known != taken.digest
+            return Refused(Reason.REASON_CONFLICT, "this id was used for another report") if is_another else None
+        corrected = target_of(taken.content.header.references, content_pb2.RELATION_CORRECTS)
+        if corrected is None or self.ledger.may_correct(of=intake_key(taken.scope, corrected), by=taken.key):
+            return None
+        self.ledger.note_refused(taken.key)  # a cancellation of the first would not find it
+        self._seen.pop(taken.key, None)  # under its id something else may come
+        return Refused(Reason.REASON_OUT_OF_RANGE, TOO_DEEP)
 
     @staticmethod
     def _answer(item: Waiting | Forgetting, answer: bool | Refused) -> None:  # noqa: FBT001 - what the future holds

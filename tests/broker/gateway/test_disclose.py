@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +13,10 @@ from broker.clock import nanoseconds, timestamp
 from broker.envelope import identity_of
 from broker.gateway.ledger import OUTBOX
 from broker.gateway.recover import Recovered
-from broker.limits import SECOND_NS
+from broker.limits import CORRECTIONS_MAX, SECOND_NS
+from broker.refusal import Reason, Refused
 from broker.store import NewRecord
+from broker.store.memory import open_memory
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from broker.gateway.release import Policy
+    from broker.store import Record, Store
     from tests.broker.gateway.conftest import Origin, Sent
 
     Make = Callable[..., content_pb2.Content]
@@ -322,6 +325,115 @@ async def test_a_correction_of_what_was_cancelled_is_told_to_nobody(
     assert len(await kor.outbox("USA")) == 2
     await kor.wait(10)
     assert await kor.outbox("JPN") == []
+
+
+# -- many corrections --------------------------------------------------------------------------------------------------
+
+
+async def test_cancelling_the_first_of_a_long_row_of_corrections_leaves_nothing_that_goes(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("c0"), reports.label())
+    refused = []
+    for number in range(1, 80):
+        try:
+            await kor.report(track(f"c{number}", corrects=f"c{number - 1}", lat_deg=40 + number / 100), reports.label())
+        except Refused as error:
+            refused.append((number, error.reason))
+    assert refused == [(number, Reason.REASON_OUT_OF_RANGE) for number in range(CORRECTIONS_MAX + 1, 80)]
+    await kor.report(cancel("x", "c0"), reports.label())
+    for _ in range(15):
+        await kor.wait(1)
+    assert await kor.outbox("JPN") == []
+    usa = await kor.outbox("USA")
+    assert len(usa) == CORRECTIONS_MAX + 2
+    assert relations(usa[-1]) == [(CANCELS, usa[0].header.message_id)]
+
+
+async def test_a_correction_that_was_refused_can_be_sent_again_as_one_of_the_first_message(
+    kor: Origin, track: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("c0"), reports.label())
+    for number in range(1, CORRECTIONS_MAX + 1):
+        await kor.report(track(f"c{number}", corrects=f"c{number - 1}"), reports.label())
+    for _ in range(2):
+        with pytest.raises(Refused, match="correct the first one, or report anew"):
+            await kor.report(track("d", corrects=f"c{CORRECTIONS_MAX}"), reports.label())
+    await kor.restart()
+    assert await kor.report(track("d", lat_deg=41.0, corrects="c0"), reports.label())
+    assert await kor.report(track("e", lat_deg=42.0, corrects="d"), reports.label())
+    first, second, third = await kor.outbox("USA")
+    assert relations(second) == [(CORRECTS, first.header.message_id)]
+    assert relations(third) == [(CORRECTS, second.header.message_id)]
+
+
+async def test_cancelling_a_message_of_many_corrections_takes_all_back_from_whoever_never_held_the_first(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    many = 2 * CORRECTIONS_MAX
+    await kor.report(track("a"), reports.label(caveats=("KOR-ONLY",)))
+    for number in range(many):
+        await kor.report(track(f"b{number}", lat_deg=40 + number / 100, corrects="a"), reports.label())
+    await kor.report(cancel("x", "a"), reports.label())
+    await kor.report(track("late", corrects="b0"), reports.label())
+    for _ in range(15):
+        await kor.wait(1)
+    usa = await kor.outbox("USA")
+    assert len(usa) == many + 1
+    assert relations(usa[-1]) == [(CANCELS, usa[0].header.message_id)], "though nobody remembers that one's version"
+    assert await kor.outbox("JPN") == []
+
+
+async def test_what_was_taken_back_before_a_first_correction_stays_so_when_there_are_many(
+    kor: Origin, track: Make, cancel: Make, reports: ModuleType
+) -> None:
+    await kor.report(track("a"), reports.label())
+    await kor.report(track("secret", corrects="a"), reports.label(caveats=("KOR-ONLY",)))
+    for number in range(2 * CORRECTIONS_MAX):
+        await kor.report(track(f"b{number}", lat_deg=40 + number / 100, corrects="a"), reports.label())
+    await kor.report(cancel("x", "a"), reports.label())
+    usa = await kor.outbox("USA")
+    assert relations(usa[1]) == [(CANCELS, usa[0].header.message_id)]
+    assert relations(usa[2]) == [], "new to the USA"
+    assert relations(usa[-1]) == [(CANCELS, usa[2].header.message_id)]
+
+
+class Counted:
+    """A store that counts how often something is looked up in it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.finds = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def find(self, stream: str, key: bytes) -> Record | None:
+        self.finds += 1
+        return await self.store.find(stream, key)
+
+
+@pytest.mark.parametrize("in_a_row", [False, True])
+async def test_a_correction_after_many_costs_no_more_than_one_after_as_many_as_are_remembered(
+    in_a_row: bool,  # noqa: FBT001 - a case
+    origin: Callable[..., Origin],
+    rules: Policy,
+    track: Make,
+    reports: ModuleType,
+) -> None:
+    store = Counted(await open_memory())
+    kor = await origin(rules).start(cast("Store", store))
+    await kor.report(track("b0"), reports.label())
+    costs = [0]
+    for number in range(1, CORRECTIONS_MAX + 1 if in_a_row else 4 * CORRECTIONS_MAX):
+        before = store.finds
+        corrects = f"b{number - 1}" if in_a_row else "b0"
+        await kor.report(track(f"b{number}", corrects=corrects, lat_deg=40 + number / 1000), reports.label())
+        costs.append(store.finds - before)
+    recipients = 3
+    assert max(costs) <= (recipients + 2) * (CORRECTIONS_MAX + 1), "each version once for all, and once for each"
+    if not in_a_row:
+        assert max(costs[CORRECTIONS_MAX + 2 :]) == min(costs[CORRECTIONS_MAX + 2 :])
 
 
 # -- cancellations -----------------------------------------------------------------------------------------------------

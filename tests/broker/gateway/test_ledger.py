@@ -6,7 +6,8 @@ import pytest
 
 from broker.envelope import identity
 from broker.gateway.ids import Ids, Kind, Scope
-from broker.gateway.ledger import CHAIN_MAX, INTAKE, OUTBOX, PREFIX, Issued, Ledger
+from broker.gateway.ledger import INTAKE, OUTBOX, PREFIX, Issued, Ledger
+from broker.limits import CORRECTIONS_MAX
 from broker.store import NewRecord
 from broker.store.memory import open_memory
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2
@@ -73,16 +74,66 @@ async def test_a_batch_that_was_not_stored_leaves_no_memory(store: Store) -> Non
     assert ledger.pending_state() == {}
 
 
-async def test_corrections_of_corrections_are_found_and_a_circle_ends(store: Store) -> None:
+def key_of(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+async def test_corrections_of_corrections_are_found_and_nothing_corrects_itself(store: Store) -> None:
     ledger = await ledger_of(store)
     ledger.note_correction(of=A, by=B)
     ledger.note_correction(of=B, by=C)
     await durable(store, ledger)
     ledger.note_correction(of=A, by=D)
-    assert ledger.corrections_of(A) == [B, D, C]
-    ledger.note_correction(of=C, by=A)
-    assert len(ledger.corrections_of(A)) <= CHAIN_MAX + 1
+    assert ledger.corrections_of(A) == [B, C, D], "as they came"
+    assert ledger.corrections_of(B) == [C]
+    assert not any(ledger.may_correct(of=of, by=A) for of in (A, B, C))
     assert not ledger.stands(A)
+
+
+async def test_of_any_number_of_corrections_the_newest_are_remembered_and_a_cancellation_reaches_all(
+    store: Store,
+) -> None:
+    ledger = await ledger_of(store)
+    for number in range(200):
+        assert ledger.may_correct(of=A, by=key_of(number))
+        ledger.note_correction(of=A, by=key_of(number))
+        await durable(store, ledger)
+    ledger.note_correction(of=key_of(199), by=B)
+    newest = [key_of(number) for number in range(200 - CORRECTIONS_MAX + 1, 200)]
+    assert ledger.corrections_of(A) == [*newest, B]
+    state = ledger.pending_state().values()
+    assert max(map(len, state)) < 32 * (CORRECTIONS_MAX + 1)
+    ledger.note_cancelled(A)
+    ledger.note_correction(of=key_of(0), by=C)
+    assert all(ledger.is_cancelled(key) for key in (A, B, C, *map(key_of, range(200))))
+
+
+async def test_a_row_of_corrections_has_an_end_in_whatever_order_it_came(store: Store) -> None:
+    for backwards in (False, True):
+        ledger = await ledger_of(store)
+        row = range(1, CORRECTIONS_MAX + 1)  # each corrects the one before; the first of all is 0
+        for number in reversed(row) if backwards else row:
+            assert ledger.may_correct(of=key_of(number - 1), by=key_of(number)), number
+            ledger.note_correction(of=key_of(number - 1), by=key_of(number))
+        assert len(ledger.corrections_of(key_of(0))) == CORRECTIONS_MAX
+        assert ledger.root_of(key_of(CORRECTIONS_MAX)) == key_of(0)
+        assert not ledger.may_correct(of=key_of(CORRECTIONS_MAX), by=A)
+        assert not ledger.may_correct(of=A, by=key_of(0)), "it would be one more from below"
+        assert ledger.may_correct(of=key_of(CORRECTIONS_MAX - 1), by=A)
+        ledger.note_cancelled(key_of(0))
+        assert ledger.is_cancelled(key_of(CORRECTIONS_MAX))
+
+
+async def test_what_corrects_a_refused_correction_is_refused_until_something_else_comes_under_its_id(
+    store: Store,
+) -> None:
+    ledger = await ledger_of(store)
+    ledger.note_refused(A)
+    await durable(store, ledger)
+    again = await ledger_of(store)
+    assert not again.may_correct(of=A, by=B)
+    again.note_intake(A, journal_pb2.IntakeRecord())
+    assert again.may_correct(of=A, by=B)
 
 
 async def test_an_event_is_taken_back_as_long_as_a_status_that_said_so_stands(store: Store) -> None:
