@@ -152,7 +152,8 @@ async def test_zeros_left_by_a_power_loss_are_marked_too(tmp_path: Path) -> None
     assert verified.seq == 5
 
 
-async def test_what_does_not_fit_is_counted_in_the_trail(tmp_path: Path) -> None:
+async def test_what_does_not_fit_is_counted_in_the_trail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AUDIT_SYNC_S", 60.0)  # its thread gathers until somebody is in a hurry: on closing
     path = tmp_path / "audit.jsonl"
     trail = AuditTrail.open(path, ManualClock())
     begun = time.perf_counter()
