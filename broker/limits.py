@@ -67,9 +67,7 @@ HELD_MAX: Final = 16_384  # messages that wait for a policy's delay at one gatew
 ORIGIN_APPENDS_MAX: Final = (
     2 * CREDITS
 )  # of one origin, waiting for the disk: a flood of one leaves room for the others
-SET_ASIDE_MAX: Final = (
-    4_096  # messages whose event was taken back, in case that is itself taken back: minutes of a track
-)
+SET_ASIDE_MAX: Final = 4_096  # messages whose event was taken back, should that be itself: minutes of a track
 STORE_BYTES_MAX: Final = 64 * 1024**3
 RECORD_BYTES_MAX: Final = (
     16 * 1024**2

@@ -168,7 +168,7 @@ class _Watch:
             try:
                 records = await store.read(INBOX, after=after, limit=limits.READ_BATCH, lane=self.mode)
             except Corrupt as damaged:  # one is lost; those behind it still wake
-                if damaged.stream != INBOX or damaged.position <= after:
+                if not _is_one_record(damaged, after):
                     raise
                 after = damaged.position
                 continue
@@ -189,9 +189,9 @@ class _Watch:
                         await self._records.put(record)
                         self._wake.set()
                 except Corrupt as damaged:  # one is lost, and said to be; those behind it must still be shown
+                    if not _is_one_record(damaged, after):
+                        raise
                     log.critical("record %d of the inbox is damaged and cannot be shown", damaged.position)
-                    if damaged.stream != INBOX or damaged.position <= after:
-                        raise  # not one record but the store: going on would never end
                     gap = national_pb2.Gap(first_missing=damaged.position, last_missing=damaged.position)
                     await self._records.put(gap)
                     self._wake.set()
@@ -301,7 +301,7 @@ class _Watch:
 
     def _skip(self, damaged: Corrupt) -> bool:
         """Go on behind a damaged record; return False if it is not one record that is damaged."""
-        if damaged.stream != INBOX or damaged.position <= self._siren.folded:
+        if not _is_one_record(damaged, self._siren.folded):
             return False
         self._siren.folded = damaged.position
         return True
@@ -369,6 +369,11 @@ class _Watch:
     def _stamped(self, response: national_pb2.WatchResponse) -> national_pb2.WatchResponse:
         response.position = self._position.to_bytes(POSITION_BYTES, "big")
         return response
+
+
+def _is_one_record(damaged: Corrupt, after: int) -> bool:
+    """Return whether one record past a place is damaged, and not the store: going on behind that would never end."""
+    return damaged.stream == INBOX and damaged.position > after
 
 
 def _opened(record: Record) -> tuple[envelope_pb2.RoutingHeader, content_pb2.Content] | None:

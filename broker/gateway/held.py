@@ -113,7 +113,7 @@ class Held:
         self, is_taken_back: Callable[[bytes], bool]
     ) -> list[tuple[Place, journal_pb2.HeldRecord]]:
         found = [(place, record) for place in self._aside if (record := self._get(place)) is not None]
-        stand = {record.event_key: not is_taken_back(record.event_key) for _, record in found}
+        stand = {key: not is_taken_back(key) for key in {record.event_key for _, record in found}}  # asked once each
         return [(place, record) for place, record in found if stand[record.event_key]]
 
     def call_due(self, now_ns: int, *, most: int) -> list[journal_pb2.HeldRecord]:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from broker.gateway.recover import Recovered
     from broker.gateway.release import Decision
     from broker.gateway.streams import Streams
-    from broker.stages import Metrics
+    from broker.stages import Labels, Metrics
     from broker.store import Store
     from certs.keyring import Signer
 
@@ -409,9 +409,7 @@ class Pipeline:
                 fault=decision.fault or "",
             )
         for item in sealed:
-            outgoing = item.outgoing
-            mode, precedence = mode_label(outgoing.content.header.mode), precedence_label(outgoing.precedence)
-            labels = (self.us, outgoing.recipient, precedence, mode)
+            labels = self._labels(item.outgoing)
             self.metrics.passed("3-seal", labels)
             self.metrics.took(Leg.DECIDE, labels, decided_ns - began_ns)
             self.metrics.took(Leg.SEAL, labels, sealed_ns - decided_ns)
@@ -419,9 +417,11 @@ class Pipeline:
 
     def _note_hold(self, outgoing: Outgoing, held_ns: int) -> None:
         """Note a policy delay, in wall time: a leg of its own. Never below zero, for it was due after it came."""
-        precedence, mode = precedence_label(outgoing.precedence), mode_label(outgoing.content.header.mode)
-        leg = self.metrics.leg.labels(Leg.HOLD.value, self.us, outgoing.recipient, precedence, mode)
-        leg.observe(held_ns / limits.SECOND_NS)
+        self.metrics.took(Leg.HOLD, self._labels(outgoing), held_ns)
+
+    def _labels(self, outgoing: Outgoing) -> Labels:
+        mode, precedence = mode_label(outgoing.content.header.mode), precedence_label(outgoing.precedence)
+        return self.us, outgoing.recipient, precedence, mode
 
 
 def _session_name(scope: Scope) -> str:
