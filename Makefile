@@ -50,7 +50,7 @@ generate: $(READY) ## write the Python side of protos/
 	@$(BIN)/python protos/generate.py
 
 lock: $(READY) ## remake requirements.lock from pyproject.toml (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev --extra prove pyproject.toml -o requirements.lock
 	@sed -i '1i # Exact versions and hashes of everything that the project runs and tests with; no addresses. Remade by `make lock`.' requirements.lock
 
 clean: ## remove what was made here

@@ -1,36 +1,25 @@
-"""`vedette policy …`: try a release policy before it is in force, and sign it.
-
-Exit status: 0 it holds; 1 a finding or a failed test; 2 wrong usage, or a file that cannot be read; 5 a signature or
-key that does not verify.
-"""
+"""`vedette policy lint|test|explain|leaves|sign`: what can be said of a policy file by itself."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from broker.cli import Exit
+from broker.cli.policy.group import FILE, policy, read_policy, text_of
 
 if TYPE_CHECKING:
-    from broker.gateway.release import Policy, TestRun
+    from pathlib import Path
 
-__all__ = ["policy"]
+    from broker.gateway.release import TestRun
 
 PAYLOAD_TYPE = "application/vnd.vedette.release+yaml"
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-@click.group()
-def policy() -> None:
-    """Try and sign a nation's release policy."""
-
 
 @policy.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @click.option("--nation", help="Whose policy it must be.")
 @click.option("--member", "members", multiple=True, help="A member that may be a recipient; all, if none is named.")
 @click.option("--strict", is_flag=True, help="Warnings fail as errors do.")
@@ -39,7 +28,7 @@ def lint(file: Path, nation: str | None, members: tuple[str, ...], strict: bool)
     from broker.gateway.release import Severity
     from broker.gateway.release import lint as findings_of
 
-    findings = findings_of(_text(file), nation=nation, members=members or None)
+    findings = findings_of(text_of(file), nation=nation, members=members or None)
     for finding in findings:
         click.echo(f"{file}:{finding}")
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
@@ -49,8 +38,8 @@ def lint(file: Path, nation: str | None, members: tuple[str, ...], strict: bool)
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
-@click.option("--tests", type=_FILE, help="The tests; FILE's name with .test.yaml, if not named.")
+@click.argument("file", type=FILE)
+@click.option("--tests", type=FILE, help="The tests; FILE's name with .test.yaml, if not named.")
 @click.option("--coverage", is_flag=True, help="Fail unless every rule matched in some test.")
 def test(file: Path, tests: Path | None, coverage: bool) -> None:  # noqa: FBT001 - click
     """Run the tests beside FILE."""
@@ -59,9 +48,9 @@ def test(file: Path, tests: Path | None, coverage: bool) -> None:  # noqa: FBT00
     beside = tests or file.with_suffix(".test.yaml")
     if not beside.exists():
         raise click.UsageError(f"no tests at {beside}; name them with --tests")
-    release = _policy(file)
+    release = read_policy(file)
     try:
-        run = run_tests(release, _text(beside))
+        run = run_tests(release, text_of(beside))
     except PolicyError as error:
         click.echo(f"{beside}: {error}", err=True)
         sys.exit(Exit.CHECK_FAILED)
@@ -83,8 +72,8 @@ def _print_run(run: TestRun, beside: Path, rules: int, groups: int) -> None:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
-@click.argument("message", type=_FILE)
+@click.argument("file", type=FILE)
+@click.argument("message", type=FILE)
 @click.option("--to", "recipient", required=True, help='A member\'s code, or "self".')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def explain(file: Path, message: Path, recipient: str, as_json: bool) -> None:  # noqa: FBT001 - click
@@ -96,9 +85,9 @@ def explain(file: Path, message: Path, recipient: str, as_json: bool) -> None:  
     from broker.gateway.release import subject_of
     from broker.refusal import Refused
 
-    release = _policy(file)
+    release = read_policy(file)
     try:
-        subject = subject_of(_text(message))
+        subject = subject_of(text_of(message))
     except (ValueError, Refused) as error:
         raise click.UsageError(f"{message}: {error}") from None
     story = explanation_of(release, subject, recipient)
@@ -118,14 +107,14 @@ def leaves() -> None:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
-@click.option("--key", required=True, type=_FILE, help="The policy officer's key.")
+@click.argument("file", type=FILE)
+@click.option("--key", required=True, type=FILE, help="The policy officer's key.")
 def sign(file: Path, key: Path) -> None:
     """Sign FILE, once it can be read as a policy; the signature goes beside it as FILE's name with .sig.json."""
     from certs.keyring import KeyringError, load_signer
     from certs.signature import sign_document
 
-    _policy(file)
+    read_policy(file)
     try:
         signer = load_signer(key)
     except KeyringError as error:
@@ -134,20 +123,3 @@ def sign(file: Path, key: Path) -> None:
     beside = file.with_suffix(".sig.json")
     beside.write_bytes(sign_document(PAYLOAD_TYPE, file.read_bytes(), signer))
     click.echo(f"signed: {beside}")
-
-
-def _policy(file: Path) -> Policy:
-    from broker.gateway.release import Policy, PolicyError
-
-    try:
-        return Policy.parse(_text(file))
-    except PolicyError as error:
-        click.echo(f"{file}:{error.line}:{error.column}: {error.reason}" + (f" ({error.hint})" if error.hint else ""))
-        sys.exit(Exit.CHECK_FAILED)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file}: {type(error).__name__}") from None
