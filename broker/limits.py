@@ -117,6 +117,7 @@ TICK_PACE_S: Final = 0.1  # a log that runs faster than life is ticked at most s
 POLICY_BYTES_MAX: Final = 512 * 1024
 POLICY_DEPTH_MAX: Final = 12
 POLICY_RULES_MAX: Final = 1_000
+INVARIANTS_MAX: Final = 200  # of one nation; the hub evaluates them for every envelope
 CONDITION_CHARS_MAX: Final = 2_000
 POLICY_DECISIONS_MAX: Final = 4_096  # outcomes of one policy that are remembered, by recipient, body and matching rules
 POLICIES_COMPILED_MAX: Final = 8  # kept compiled: the active one, the one before it for held messages, drafts

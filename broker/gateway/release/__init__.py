@@ -5,10 +5,10 @@
     due_ns = release_instant_ns(decision, content, decided_ns)
     view = redact(content, decision, released_ns=due_ns)
 
-A policy is read by `document`, `rules`, `conditions` and `policy`; a message passes `engine`, `decide`, `shown`, `due`
-and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed` says which
-corrections are owed, `onward` to whom a recipient may pass something on, `explain` tells people why; `lint` with
-`timely`, and `policytest`, try a policy beforehand.
+A policy is read by `rules`, `conditions` and `policy` (with `broker.document`); a message passes `engine`, `decide`,
+`shown`, `due` and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed`
+says which corrections are owed, `onward` to whom a recipient may pass something on, `explain` tells people why; `lint`
+with `timely`, and `policytest`, try a policy beforehand.
 """
 
 from broker.gateway.release.decide import Subject, decide, decider_of

@@ -33,7 +33,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
-from broker.gateway.release.document import (
+from broker.document import (
     Listing,
     Part,
     PolicyError,

@@ -29,8 +29,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from broker.content import check_content
-from broker.gateway.release.decide import Subject, decide
-from broker.gateway.release.document import (
+from broker.document import (
     Listing,
     Part,
     Section,
@@ -40,6 +39,7 @@ from broker.gateway.release.document import (
     text_of,
     texts_of,
 )
+from broker.gateway.release.decide import Subject, decide
 from broker.gateway.release.lattice import Level, level_of
 from broker.refusal import Refused
 from vedette.v1 import content_pb2, envelope_pb2

@@ -8,10 +8,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
+from broker.document import Part, PolicyError, Section, Text, section_of, text_of, texts_of
 from broker.gateway.release import conditions
 from broker.gateway.release.conditions import Compare, ConditionError, Contains
 from broker.gateway.release.decision import BUILT_IN
-from broker.gateway.release.document import Part, PolicyError, Section, Text, section_of, text_of, texts_of
 from broker.gateway.release.engine import parts_of
 from broker.gateway.release.lattice import Level, level_of
 from broker.leaves import BODIES_UNDER_POLICY

@@ -1,4 +1,4 @@
-"""A policy document as it was written, with the line and column of everything, or a PolicyError that says where.
+"""A document as a person wrote it, with the line and column of everything, or a PolicyError that says where.
 
 YAML means more than people expect of it, and each surprise would be a hole in a release policy. So this reader takes
 the part of YAML in which a document says what it seems to say:

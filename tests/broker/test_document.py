@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import limits
-from broker.gateway.release.document import PolicyError, Section, Text, read, section_of, text_of, texts_of
+from broker.document import PolicyError, Section, Text, read, section_of, text_of, texts_of
 
 REFUSED = {
     "a doubled key": ("a: x\nb: x\na: z\n", 3, 1, "twice"),
