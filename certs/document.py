@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from certs import certificate, dsse
 from certs.identity import MODE_NAMES, MODES, IdentityError, MemberId, member_id
-from certs.roster import Member, MemberKey, Members, Pair, PublicKey, Purpose, key_id_of
+from certs.roster import ONE_EACH, Duty, Member, MemberKey, Members, Officer, Pair, PublicKey, Purpose, key_id_of
 from vedette.v1.envelope_pb2 import SignatureAlgorithm
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def _check_members(members: Mapping[MemberId, Member]) -> None:
     if len(roots) != len(members):
         raise dsse.DocumentError("two members have the same root")
     keys = [key.key_id for member in members.values() for key in member.keys]
-    keys += [key.key_id for member in members.values() for key in member.officers.values()]
+    keys += [officer.key.key_id for member in members.values() for officer in member.officers.values()]
     if len(set(keys)) != len(keys):
         raise dsse.DocumentError("one key stands twice: each serves one member, one mode and one purpose")
 
 
 def _member(value: object) -> Member:
     names = {"code", "name", "hub", "joined", "root", "schema_versions", "keys", "officers"}
-    table = _table(value, "a member", names)
+    table = _table(value, "a member", names, optional={"approvals"})
     try:
         code = member_id(_text(table["code"], "code"))
         root_pem = _text(table["root"], f"{code}: root").encode()
@@ -135,6 +135,7 @@ def _member(value: object) -> Member:
         schema_versions=(least, _number(spoken["most"], f"{code}: most", least=least, most=SCHEMA_VERSION_MAX)),
         is_hub=is_hub,
         joined_ns=_time(table["joined"], f"{code}: joined"),
+        approvals=_approvals(table["approvals"], code) if "approvals" in table else ONE_EACH,
     )
 
 
@@ -155,11 +156,22 @@ def _key(value: object, code: MemberId) -> MemberKey:
     )
 
 
-def _officer(value: object, code: MemberId) -> tuple[str, PublicKey]:
+def _officer(value: object, code: MemberId) -> tuple[str, Officer]:
+    """Return an officer by name. One without a duty is from a document of before there were two, when all had this."""
     where = f"{code}: an officer"
-    table = _table(value, where, {"name", "algorithm", "public"})
+    table = _table(value, where, {"name", "algorithm", "public"}, optional={"duty"})
+    duty = _text(table.get("duty", Duty.POLICY.value), where)
+    if duty not in set(Duty):
+        raise dsse.DocumentError(f"{where}: duty must be one of {', '.join(Duty)}")
     algorithm, public = _public(table, where)
-    return _match(table["name"], where, _OFFICER), PublicKey(key_id_of(public), algorithm, public)
+    name = _match(table["name"], where, _OFFICER)
+    return name, Officer(name, Duty(duty), PublicKey(key_id_of(public), algorithm, public))
+
+
+def _approvals(value: object, code: MemberId) -> dict[Duty, int]:
+    where = f"{code}: approvals"
+    table = _table(value, where, {duty.value for duty in Duty})
+    return {duty: _number(table[duty.value], f"{where}: {duty}", least=1, most=OFFICERS_MAX) for duty in Duty}
 
 
 def _public(table: Mapping[str, object], where: str) -> tuple[SignatureAlgorithm.ValueType, bytes]:
@@ -211,7 +223,11 @@ def _member_table(member: Member) -> dict[str, object]:
             }
             for key in member.keys
         ],
-        "officers": [{"name": name, **_public_table(key)} for name, key in sorted(member.officers.items())],
+        "officers": [
+            {"name": name, "duty": officer.duty.value, **_public_table(officer.key)}
+            for name, officer in sorted(member.officers.items())
+        ],
+        "approvals": {duty.value: member.approvals[duty] for duty in Duty},
     }
 
 
@@ -224,11 +240,13 @@ def _pair_table(pair: Pair, ends: tuple[MemberId, MemberId]) -> dict[str, object
     return {"origin": ends[0], "recipient": ends[1], "leaves": leaves, "third_party": pair.third_party}
 
 
-def _table(value: object, where: str, names: set[str]) -> dict[str, object]:
+def _table(
+    value: object, where: str, names: set[str], optional: frozenset[str] | set[str] = frozenset()
+) -> dict[str, object]:
     if not isinstance(value, dict):
         raise dsse.DocumentError(f"{where} must be an object")
-    if set(value) != names:
-        wrong = ", ".join(sorted(set(value) ^ names))
+    if set(value) - optional != names:
+        wrong = ", ".join(sorted((set(value) - optional) ^ names))
         raise dsse.DocumentError(f"{where} must have exactly {', '.join(sorted(names))}; unknown or missing: {wrong}")
     return value
 

@@ -24,6 +24,10 @@ class DocumentError(Exception):
     """A signed document does not hold; the text says why, and never which key would have."""
 
 
+class SignedTwice(DocumentError):  # noqa: N818 - what happened
+    """One key stands under a document twice, so that one person would count as two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A document with its signatures, none of them checked. `payload` is None where it is kept beside."""
@@ -45,7 +49,7 @@ def encode(payload_type: str, payload: bytes | None, signatures: Sequence[tuple[
     if payload is not None:
         document["payload"] = base64.b64encode(payload).decode()
     document["signatures"] = [{"keyid": key, "sig": base64.b64encode(value).decode()} for key, value in signatures]
-    return json.dumps(document, indent=1).encode() + b"\n"
+    return dump_json(document)
 
 
 def decode(data: bytes) -> Signed:
@@ -62,10 +66,15 @@ def decode(data: bytes) -> Signed:
         if not isinstance(entry, dict) or set(entry) != {"keyid", "sig"} or not isinstance(entry["keyid"], str):
             raise DocumentError("each signature must have keyid and sig")
         if entry["keyid"] in signatures:
-            raise DocumentError("two signatures by one key")
+            raise SignedTwice("two signatures by one key")
         signatures[entry["keyid"]] = _base64(entry["sig"])
     payload = _base64(document["payload"]) if "payload" in document else None
     return Signed(kind, payload, signatures)
+
+
+def dump_json(document: object) -> bytes:
+    """Return JSON as our files have it."""
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def load_json(data: bytes) -> object:

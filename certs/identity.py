@@ -73,6 +73,7 @@ class Role(Enum):
     SYSTEM = "system"  # a national system that reports
     WATCH = "watch"  # a watch floor, a recipient within the nation
     POLICY_OFFICER = "policy-officer"
+    SECURITY_OFFICER = "security-officer"
     METRICS = "metrics"  # reads /metrics
 
 

@@ -7,7 +7,8 @@ The README's key ceremony says what takes its place. Everything is short-lived, 
     DIR/kor/          root gateway metrics       each <name>.pem and <name>.key
                       trust.pem                  own root and the hub's: for tools that take one file
                       hub-root.pem               what the channel to the hub trusts; the own server trusts root.pem
-                      gateway-secret  keys/seal-<mode>.key  officers/<name>.key
+                      gateway-secret  keys/seal-<mode>.key
+                      officers/<name>.key        with which a person signs; <name>-tls.* to speak to the gateway
                       systems/<mode>/<name>  watch/<mode>/<name>
     DIR/hub/          root hub views metrics     trust.pem: the roots of all members
                       keys/picture-<mode>.key
@@ -28,11 +29,11 @@ from certs.identity import MODE_NAMES, MODES, MemberId, Role, identity_of_uri, m
 from certs.keyring import SECRET_BYTES, SECRET_NAME, signing_key_pem
 from certs.members import load_members, read_members, sign_members
 from certs.private import read_private, write_private
-from certs.roster import ANYTHING, Member, MemberKey, Members, Pair, PublicKey, Purpose
+from certs.roster import ANYTHING, Duty, Member, MemberKey, Members, Officer, Pair, PublicKey, Purpose
 from certs.signature import Ed25519Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 NATIONS: Final = ("KOR", "USA", "JPN")
@@ -40,7 +41,13 @@ HUB: Final = MemberId("HUB")
 NAMES: Final = {"KOR": "Republic of Korea", "USA": "United States of America", "JPN": "Japan", "HUB": "Hub"}
 SYSTEMS: Final = ("system-1",)
 WATCHES: Final = ("floor-1",)
-OFFICERS: Final = ("officer-1",)
+# Who proposes does not approve: the first proposes, the others approve.
+OFFICERS: Final[Mapping[str, Duty]] = {
+    "officer-1": Duty.POLICY,
+    "officer-2": Duty.POLICY,
+    "security-1": Duty.SECURITY,
+    "security-2": Duty.SECURITY,
+}
 METRICS: Final = "prometheus"
 HOURS: Final = 24.0
 HOURS_PAST: Final = 31 * 24.0  # roots, and verification of seals, outlive the leaves by more than the retention
@@ -203,7 +210,7 @@ def _member(draft: Authority, code: MemberId, *, now_ns: int, hours: float, host
         keys.append(
             MemberKey(public.key_id, public.algorithm, public.public, mode, purpose, sign_until_ns, verify_until_ns)
         )
-    officers = {} if is_hub else {name: _signing_key(home / "officers" / f"{name}.key") for name in OFFICERS}
+    officers = {} if is_hub else dict(_officers(draft, code, now_ns=now_ns, hours=hours))
     return Member(
         code=code,
         name=NAMES.get(code, code),
@@ -214,6 +221,14 @@ def _member(draft: Authority, code: MemberId, *, now_ns: int, hours: float, host
         is_hub=is_hub,
         joined_ns=now_ns,
     )
+
+
+def _officers(draft: Authority, code: MemberId, *, now_ns: int, hours: float) -> Iterator[tuple[str, Officer]]:
+    """Write what each officer signs with, and speaks to the gateway with; yield their entries in the document."""
+    folder = draft.home(code) / "officers"
+    for name, duty in OFFICERS.items():
+        yield name, Officer(name, duty, _signing_key(folder / f"{name}.key"))
+        draft.leaf(uri_of(code, Role(duty.value), name=name), hours=hours, now_ns=now_ns).write(folder / f"{name}-tls")
 
 
 def _signing_key(path: Path) -> PublicKey:

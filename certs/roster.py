@@ -7,7 +7,7 @@ a newer version is another object, swapped in whole.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +48,25 @@ class PublicKey:
         return cls(key_id_of(public), SignatureAlgorithm.SIGNATURE_ALGORITHM_ED25519, public)
 
 
+class Duty(StrEnum):
+    """What an officer answers for. A release policy needs both: who writes rules does not guard them alone."""
+
+    POLICY = "policy-officer"  # that the rules serve their purpose
+    SECURITY = "security-officer"  # that nothing leaves which may not
+
+
+ONE_EACH: Final[Mapping[Duty, int]] = dict.fromkeys(Duty, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Officer:
+    """A person who may sign for a nation's releases, in one duty and with one key."""
+
+    name: str
+    duty: Duty
+    key: PublicKey
+
+
 @dataclass(frozen=True, slots=True)
 class MemberKey:
     """A key with which a member signs envelopes of one mode.
@@ -73,14 +92,19 @@ class Member:
     name: str
     root_pem: bytes
     keys: tuple[MemberKey, ...]
-    officers: Mapping[str, PublicKey]  # who may sign the nation's release policy
+    officers: Mapping[str, Officer]  # who may sign the nation's release policy and invariants, by name
     schema_versions: tuple[int, int]  # least and most that its gateway speaks, for when it is not there to be asked
     is_hub: bool
     joined_ns: int  # it sees nothing from before
+    approvals: Mapping[Duty, int] = field(default_factory=lambda: ONE_EACH)  # how many of each duty must approve
 
-    def officer_keys(self) -> dict[bytes, PublicKey]:
-        """Return the officers' keys by their ids, as `signature.verify_document` takes them."""
-        return {key.key_id: key for key in self.officers.values()}
+    def officer_keys(self, duty: Duty | None = None) -> dict[bytes, PublicKey]:
+        """Return the keys of the officers, or of those of one duty, by id, as `verify_document` takes them."""
+        return {each.key.key_id: each.key for each in self.officers.values() if duty in (None, each.duty)}
+
+    def officer_of(self, key_id: bytes) -> Officer | None:
+        """Return whose key that is."""
+        return next((each for each in self.officers.values() if each.key.key_id == key_id), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from broker.client import Certificates
 from broker.demo.process import Process, free_port
 from broker.gateway.load import load_nation
-from broker.gateway.policy import PAYLOAD_TYPE, signature_path
+from broker.gateway.policy import signature_path
 from certs import issue
+from certs.approval import PAYLOAD_TYPE, PROPOSAL_TYPE, Signed
 from certs.keyring import load_signer
 from certs.signature import sign_document
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NATIONS: Final = ("KOR", "USA", "JPN")
-OFFICER: Final = "officer-1"
+PROPOSER: Final = "officer-1"
+APPROVERS: Final = ("officer-2", "security-1")
 FLOOR: Final = "floor-1"
 OPERATOR: Final = "operator"
 
@@ -61,10 +63,9 @@ class World:
         return self.folder / nation.lower() / "release.yaml"
 
     def set_policy(self, nation: str, text: str) -> None:
-        """Put a policy, signed by the nation's officer, where its gateway looks."""
+        """Put a policy, approved by the nation's officers, where its gateway looks."""
         path = self.policy_path(nation)
-        signer = load_signer(self.authority.home(nation) / "officers" / f"{OFFICER}.key")
-        signature_path(path).write_bytes(sign_document(PAYLOAD_TYPE, text.encode(), signer))
+        signature_path(path).write_bytes(signed_release(self.authority, nation, text).to_file())
         path.write_text(text, encoding="utf-8")
 
     def start(self, nations: Sequence[str] | None = None) -> None:
@@ -79,6 +80,17 @@ class World:
         """End everything that runs."""
         for process in (*self.gateways.values(), self.hub):
             process.kill()
+
+
+def signed_release(
+    authority: issue.Authority, nation: str, text: str, approvers: Sequence[str] = APPROVERS, proposer: str = PROPOSER
+) -> Signed:
+    """Return a policy as officers of a nation sign it, whose keys an authority keeps."""
+    officers = authority.home(nation) / "officers"
+    document = text.encode()
+    proposal = sign_document(PROPOSAL_TYPE, document, load_signer(officers / f"{proposer}.key"))
+    signers = [load_signer(officers / f"{name}.key") for name in approvers]
+    return Signed(document, proposal, sign_document(PAYLOAD_TYPE, document, *signers))
 
 
 def make_world(

@@ -1,9 +1,10 @@
 """The release policy in force: read, verified, swapped in whole, never without a signature.
 
-The file and its signature (`release.sig.json` beside `release.yaml`) are looked at again and again. A new version takes
-over only if it parses, is this nation's, is signed by one of its policy officers in the members document, and has a
-greater number. Otherwise the last good one stays in force until it expires; from then on everything is denied, and an
-alarm says so. A message is decided from beginning to end by the one snapshot that it was given.
+The file and its signatures (`release.sig.json` beside `release.yaml`) are looked at again and again. A new version
+takes over only if it parses, is this nation's, was proposed and approved by as many of its officers as the members
+document demands (`certs.approval`), and has a greater number. Otherwise the last good one stays in force until it
+expires; from then on everything is denied, and an alarm says so. A message is decided from beginning to end by the one
+snapshot that it was given.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.gateway.release import Policy, PolicyError, decider_of
+from certs.approval import Signed, check_approved
 from certs.dsse import DocumentError
-from certs.signature import verify_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAYLOAD_TYPE: Final = "application/vnd.vedette.release+yaml"
 LOOK_S: Final = 0.2
 SIGNATURE_BYTES_MAX: Final = 64 * 1024
 
@@ -158,25 +158,25 @@ class PolicyInForce:
 
 
 def signature_path(path: Path) -> Path:
-    """Return where the signature of a policy lies: `release.sig.json` beside `release.yaml`."""
+    """Return where the signatures of a policy lie: `release.sig.json` beside `release.yaml`."""
     return path.with_suffix(".sig.json")
 
 
 def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
-    """Return the policy in a file, if an officer of the nation signed exactly these bytes. Raises PolicyRefused."""
+    """Return the policy in a file, if officers of the nation approved exactly these bytes. Raises PolicyRefused."""
     try:
         with path.open("rb") as file:
             payload = file.read(limits.POLICY_BYTES_MAX + 1)  # one more than allowed: too long is refused, not cut
-        signature = signature_path(path).read_bytes()[: SIGNATURE_BYTES_MAX + 1]
+        signatures = signature_path(path).read_bytes()[: SIGNATURE_BYTES_MAX + 1]
     except OSError as error:
         raise PolicyRefused(
-            f"{error.filename}: {error.strerror}; a policy and its signature are both needed"
+            f"{error.filename}: {error.strerror}; a policy and its signatures are both needed"
         ) from error
     member = members.current.members.get(nation)  # type: ignore[call-overload] # a MemberId
     if member is None:
         raise PolicyRefused(f"{nation} is not in the members document")
     try:
-        verify_document(PAYLOAD_TYPE, payload, signature, member.officer_keys())
+        check_approved(Signed.of_file(payload, signatures), member)
     except DocumentError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
     try:

@@ -25,7 +25,7 @@ def test_every_certificate_of_a_new_world_is_believed(world: Authority, members:
     leaves = [path for path in leaves if path.name != "root.pem"]
     identities = {identity_of_certificate(path.read_bytes(), members, now_ns) for path in leaves}
     assert len(identities) == len(leaves)
-    assert {identity.role for identity in identities} == set(Role) - {Role.POLICY_OFFICER}
+    assert {identity.role for identity in identities} == set(Role)
     assert {identity.member for identity in identities} == set(members.members)
     for path in leaves:
         identity = identity_of_certificate(path.read_bytes(), members, now_ns)
@@ -38,7 +38,7 @@ def test_every_certificate_of_a_new_world_is_believed(world: Authority, members:
 
 def test_nothing_private_can_be_read_by_others(world: Authority) -> None:
     private = [*world.directory.rglob("*.key"), *world.directory.rglob("gateway-secret")]
-    assert len(private) == 4 + 4 + 4 + 1 + 3 * 3 + 3 + 3 + 3 * 2 * 3 + 3
+    assert len(private) == 4 + 4 + 4 + 1 + 3 * 3 + 3 + 3 * 4 * 2 + 3 * 2 * 3 + 3
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     folders = [world.directory, *(path for path in world.directory.rglob("*") if path.is_dir())]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}

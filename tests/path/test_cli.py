@@ -203,8 +203,16 @@ def test_a_policy_is_linted_tested_explained_and_signed(still: World, tmp_path: 
     explained = call("policy", "explain", policy, message, "--to", "USA", "--json")
     assert (explained.code, "KOR-R1" in explained.out) == (Exit.OK, True)
     assert json.loads(explained.out)
-    officer = still.authority.home("KOR") / "officers" / "officer-1.key"
-    assert call("policy", "sign", policy, "--key", officer).code == Exit.OK
+    officers = still.authority.home("KOR") / "officers"
+    roles = {"officer-1": "proposer", "officer-2": "approver", "security-1": "approver"}
+
+    def sign(path: Path) -> list[int]:
+        return [
+            call("policy", "sign", path, "--key", officers / f"{name}.key", "--as", role).code
+            for name, role in roles.items()
+        ]
+
+    assert sign(policy) == [Exit.OK] * 3
     assert signature_path(policy).exists()
     # A gateway takes what was signed: the doctor looks at it as the gateway does.
     kept = [(path, path.read_bytes()) for path in (still.policy_path("KOR"), signature_path(still.policy_path("KOR")))]
@@ -214,7 +222,7 @@ def test_a_policy_is_linted_tested_explained_and_signed(still: World, tmp_path: 
         assert "ok   D05" in call("doctor", "--settings", settings(still), "--offline").out
         late = policy.read_text().replace("    when_observed: exact\n", "")  # nothing goes at once any more
         still.policy_path("KOR").write_text(late)
-        call("policy", "sign", still.policy_path("KOR"), "--key", officer)
+        assert sign(still.policy_path("KOR")) == [Exit.OK] * 3
         assert "lint has something to say" in call("doctor", "--settings", settings(still), "--offline").out
     finally:
         for path, data in kept:

@@ -1,15 +1,18 @@
-"""T16: a release policy is changed, or its signature stripped, by somebody who can write the files and has no key."""
+"""T16: a release policy is changed, or its signatures stripped, by somebody who can write files or has one key."""
 
 from __future__ import annotations
 
+import json
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker.demo.world import OFFICER, shipped_policy
-from broker.gateway.policy import PAYLOAD_TYPE, PolicyRefused, signature_path
+from broker.demo.world import shipped_policy, signed_release
+from broker.gateway.policy import PolicyRefused, signature_path
+from certs.approval import PAYLOAD_TYPE, Signed
 from certs.keyring import load_signer
 from certs.signature import Ed25519Signer, sign_document
 from tests.path import reports
@@ -25,57 +28,92 @@ GENEROUS = shipped_policy("KOR").replace("version: 1 ", "version: 2 ").replace("
 GENEROUS = GENEROUS.replace("cap: {sensor: withheld, workings: withheld}", "cap: {workings: withheld}")
 
 
-def write(world: World, text: str, signature: bytes | None) -> None:
+def write(world: World, signed: Signed | None) -> None:
     path = world.policy_path("KOR")
-    path.write_text(text, encoding="utf-8")
-    if signature is None:
+    path.write_text(GENEROUS, encoding="utf-8")
+    if signed is None:
         signature_path(path).unlink()
     else:
-        signature_path(path).write_bytes(signature)
+        signature_path(path).write_bytes(signed.to_file())
 
 
-def officer_of(world: World, nation: str) -> Ed25519Signer:
-    return load_signer(world.authority.home(nation) / "officers" / f"{OFFICER}.key")
+def good(world: World, **how: Any) -> Signed:
+    return signed_release(world.authority, "KOR", GENEROUS, **how)
+
+
+def by(signer: Ed25519Signer, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    return sign_document(payload_type, GENEROUS.encode(), signer)
 
 
 def changed_after_signing(world: World) -> None:
-    write(world, GENEROUS, signature_path(world.policy_path("KOR")).read_bytes())
+    world.policy_path("KOR").write_text(GENEROUS, encoding="utf-8")
 
 
-def signature_stripped(world: World) -> None:
-    write(world, GENEROUS, None)
+def signatures_stripped(world: World) -> None:
+    write(world, None)
 
 
-def signed_by_a_stranger(world: World) -> None:
-    stranger = Ed25519Signer.of_seed(secrets.token_bytes(32))
-    write(world, GENEROUS, sign_document(PAYLOAD_TYPE, GENEROUS.encode(), stranger))
+def approvals_stripped(world: World) -> None:
+    write(world, replace(good(world), approvals=b""))
 
 
-def signed_by_another_nations_officer(world: World) -> None:
-    write(world, GENEROUS, sign_document(PAYLOAD_TYPE, GENEROUS.encode(), officer_of(world, "USA")))
+def proposal_stripped(world: World) -> None:
+    write(world, replace(good(world), proposal=b""))
+
+
+def approved_by_a_stranger(world: World) -> None:
+    write(world, replace(good(world), approvals=by(Ed25519Signer.of_seed(secrets.token_bytes(32)))))
+
+
+def approved_by_another_nations_officers(world: World) -> None:
+    write(world, signed_release(world.authority, "USA", GENEROUS))
+
+
+def approved_by_one(world: World) -> None:
+    write(world, good(world, approvers=("officer-2",)))
+
+
+def approved_in_one_duty_only(world: World) -> None:
+    write(world, good(world, approvers=("security-1", "security-2")))
+
+
+def approved_by_its_proposer(world: World) -> None:
+    write(world, good(world, approvers=("officer-1", "security-1")))
+
+
+def approved_by_one_person_twice(world: World) -> None:
+    table = json.loads(good(world, approvers=("officer-2",)).to_file())
+    table["approvals"]["signatures"] *= 2
+    write(world, Signed.of_file(GENEROUS.encode(), json.dumps(table).encode()))
 
 
 def signed_with_the_gateways_own_seal_key(world: World) -> None:
-    signer = load_signer(world.authority.home("KOR") / "keys" / "seal-test.key")
-    write(world, GENEROUS, sign_document(PAYLOAD_TYPE, GENEROUS.encode(), signer))
+    seal_key = load_signer(world.authority.home("KOR") / "keys" / "seal-test.key")
+    write(world, replace(good(world), approvals=by(seal_key)))
 
 
-def signed_as_something_else(world: World) -> None:
-    signature = sign_document("application/vnd.vedette.members+json", GENEROUS.encode(), officer_of(world, "KOR"))
-    write(world, GENEROUS, signature)
+def a_proposal_passed_off_as_an_approval(world: World) -> None:
+    signed = good(world)
+    write(world, replace(signed, approvals=signed.proposal))
 
 
 TRICKS = [
     changed_after_signing,
-    signature_stripped,
-    signed_by_a_stranger,
-    signed_by_another_nations_officer,
+    signatures_stripped,
+    approvals_stripped,
+    proposal_stripped,
+    approved_by_a_stranger,
+    approved_by_another_nations_officers,
+    approved_by_one,
+    approved_in_one_duty_only,
+    approved_by_its_proposer,
+    approved_by_one_person_twice,
     signed_with_the_gateways_own_seal_key,
-    signed_as_something_else,
+    a_proposal_passed_off_as_an_approval,
 ]
 
 
-async def test_a_policy_that_an_officer_signed_is_taken_over(world: World) -> None:
+async def test_a_policy_that_officers_approved_is_taken_over(world: World) -> None:
     """The control of everything below."""
     assert shipped_policy("KOR") != GENEROUS
     async with origin_side(world, "KOR") as origin:

@@ -1,4 +1,4 @@
-"""`vedette policy lint|test|explain|leaves|sign`: what can be said of a policy file by itself."""
+"""`vedette policy lint|test|explain|leaves`: what can be said of a policy file by itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.gateway.release import TestRun
-
-PAYLOAD_TYPE = "application/vnd.vedette.release+yaml"
 
 
 @policy.command()
@@ -104,22 +102,3 @@ def leaves() -> None:
     for path, leaf in LEAVES.items():
         form = Coarsening.Name(leaf.coarsening).removeprefix("COARSENING_").lower().replace("_", " ")
         click.echo(f"{path}  # {'exact or withheld' if form == 'unspecified' else form}")
-
-
-@policy.command()
-@click.argument("file", type=FILE)
-@click.option("--key", required=True, type=FILE, help="The policy officer's key.")
-def sign(file: Path, key: Path) -> None:
-    """Sign FILE, once it can be read as a policy; the signature goes beside it as FILE's name with .sig.json."""
-    from certs.keyring import KeyringError, load_signer
-    from certs.signature import sign_document
-
-    read_policy(file)
-    try:
-        signer = load_signer(key)
-    except KeyringError as error:
-        click.echo(f"{key}: {error}", err=True)
-        sys.exit(Exit.UNVERIFIED)
-    beside = file.with_suffix(".sig.json")
-    beside.write_bytes(sign_document(PAYLOAD_TYPE, file.read_bytes(), signer))
-    click.echo(f"signed: {beside}")

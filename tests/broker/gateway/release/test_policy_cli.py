@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.policy import policy
+from certs.approval import Signed
+from certs.dsse import decode
+from certs.keyring import load_signer, signing_key_pem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,24 +84,32 @@ def test_leaves_lists_every_leaf_and_the_digest() -> None:
     assert "launch.launch_time.best  # time" in output
 
 
-def test_sign_writes_a_signature_that_certs_verifies(release: Path) -> None:
-    keyring = pytest.importorskip("certs.keyring")
-    signature = pytest.importorskip("certs.signature")
-    key = release.parent / "officer.key"
-    key.write_bytes(keyring.signing_key_pem(b"s" * 32))
+def officer_key(folder: Path, name: str) -> Path:
+    key = folder / f"{name}.key"
+    key.write_bytes(signing_key_pem(hashlib.sha256(name.encode()).digest()))
     key.chmod(0o600)
-    code, output = run("sign", release, "--key", key)
-    assert code == 0, output
-    signer = keyring.load_signer(key)
-    signed = (release.parent / "release.sig.json").read_bytes()
-    assert signed == signature.sign_document("application/vnd.vedette.release+yaml", release.read_bytes(), signer)
-    key.chmod(0o644)
-    assert run("sign", release, "--key", key)[0] == 5
+    return key
+
+
+def test_sign_gathers_a_proposal_and_approvals_of_others(release: Path) -> None:
+    kim, lee = (officer_key(release.parent, name) for name in ("kim", "lee"))
+    beside = release.parent / "release.sig.json"
+    assert run("sign", release, "--key", lee, "--as", "approver")[0] == 2, "nobody has proposed it"
+    assert run("sign", release, "--key", kim, "--as", "proposer")[0] == 0
+    assert run("sign", release, "--key", kim, "--as", "approver")[0] == 5, "the proposer does not approve"
+    assert run("sign", release, "--key", lee, "--as", "approver")[0] == 0
+    before = beside.read_bytes()
+    assert run("sign", release, "--key", lee, "--as", "approver")[0] == 5, "nobody approves twice"
+    assert beside.read_bytes() == before
+    signed = Signed.of_file(release.read_bytes(), before)
+    assert [*decode(signed.approvals).signatures] == [load_signer(lee).key_id.hex()]
+    kim.chmod(0o644)
+    assert run("sign", release, "--key", kim, "--as", "proposer")[0] == 5
 
 
 def test_a_policy_that_cannot_be_read_is_never_signed(release: Path) -> None:
     key = release.parent / "officer.key"
     key.write_text("never opened")
     release.write_text("nonsense")
-    assert run("sign", release, "--key", key)[0] == 1
+    assert run("sign", release, "--key", key, "--as", "proposer")[0] == 1
     assert not (release.parent / "release.sig.json").exists()
