@@ -6,7 +6,7 @@ the policy is loaded and never a rule that silently does not match. Of what CEL 
 * `&&`, `||`, `!`, `true`, `false`, a bool field by itself;
 * a number, text or enum field against a literal: `==`, `!=`, and for numbers and enums `<`, `<=`, `>`, `>=`;
 * `field in [literals]`, and `"literal" in field` or `to in field` for a repeated text field;
-* `has(field)`.
+* `has(field)`, but for a number that cannot be absent: zero and minus zero would tell one engine from another.
 
 Every such condition has an answer for every message, in linear time, without an error: no arithmetic that overflows,
 no index, no function, no clock. What stays is also what a solver decides (finite enums, ordered numbers, interned
@@ -16,6 +16,7 @@ text). Anything else is refused with a reason and a hint. The result is a `Predi
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -59,6 +60,7 @@ MESSAGES: Final[Mapping[str, Descriptor]] = {
 }
 ENUMS: Final[Mapping[str, str]] = {"precedence": "vedette.v1.Precedence", "mode": "vedette.v1.Mode"}
 TEXTS: Final = frozenset({"to", "body"})
+SURELY_NOT_DEEP: Final = 8  # signs that open something; CEL's parser takes about 30 in each other
 
 Literal = bool | int | float | str
 
@@ -167,7 +169,20 @@ def condition(text: str) -> Predicate:
         raise _as_condition_error(str(error)) from None
     if compiled.return_type() != cel.Type.BOOL:
         raise ConditionError(1, "must be true or false", "compare it with something")
+    if _is_deep(text):
+        raise ConditionError(1, "nested too deep", "split the rule")
     return _predicate(checked.read_checked(compiled.serialize()))
+
+
+def _is_deep(text: str) -> bool:
+    """Say whether CEL reads the text alone but not as one of a list, as an engine asks it: its parser has a limit."""
+    if text.count("(") + text.count("[") + text.count("!") < SURELY_NOT_DEEP:
+        return False
+    try:
+        environment().compile(f"[({text}\n)]")
+    except RuntimeError:
+        return True
+    return False
 
 
 _CEL_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -243,7 +258,7 @@ def _predicate(node: checked.Node) -> Predicate:  # noqa: PLR0911 - one for each
         case checked.Constant(value=bool() as value):
             return Truth(value)
         case checked.Select(has=True):
-            return Present(_term(checked.Select(node.at, node.operand, node.field, has=False), any_kind=True))
+            return Present(_may_be_absent(node))
         case checked.Select():
             return Flag(_term(node))  # CEL has checked that it is a bool
         case checked.Call(function="!_", args=(part,)):
@@ -319,6 +334,8 @@ def _literal(node: checked.Node, term: Term) -> Literal | Term:
             named = enum.rsplit(".", 1)[0] if enum else term.kind
             if named != term.kind:
                 raise ConditionError(at, f"{enum} is no value of {term}", f"its values are those of {term.kind}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConditionError(at, "not a finite number", "nothing is greater than every number")
             return value
         case checked.Ident(name=name) if name in TEXTS and term.kind == "string":
             return Term(name, (), "string", None)
@@ -363,6 +380,13 @@ def _term(node: checked.Node, *, any_kind: bool = False) -> Term:
             at, f"{root}.{'.'.join(path)} cannot be compared", "rules decide on texts, numbers and enums"
         )
     return Term(root, tuple(path), kind, field)
+
+
+def _may_be_absent(node: checked.Select) -> Term:
+    term = _term(checked.Select(node.at, node.operand, node.field, has=False), any_kind=True)
+    if term.kind == "double" and term.field is not None and not term.field.has_presence:
+        raise ConditionError(node.at + 1, f"{term} is always there", "compare it with 0.0")
+    return term
 
 
 def _field(descriptor: Descriptor, path: list[str], at: int) -> FieldDescriptor:

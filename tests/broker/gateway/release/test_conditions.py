@@ -57,6 +57,11 @@ REFUSED = {
     "": "Syntax error",
     "true true": "Syntax error",
     "(" * 400 + "true" + ")" * 400: "",
+    # What CEL reads alone, and not as one of several.
+    "(" * 31 + "true" + ")" * 31: "nested too deep",
+    # What the engines could tell apart only by the sign of a zero, or by a number that is none.
+    "has(content.launch.launch_area.ellipse.semi_major_m)": "is always there",
+    "content.track.confidence > 1e999": "not a finite number",
 }
 
 
