@@ -119,6 +119,8 @@ POLICY_DEPTH_MAX: Final = 12
 POLICY_RULES_MAX: Final = 1_000
 INVARIANTS_MAX: Final = 200  # of one nation; the hub evaluates them for every envelope
 CONDITION_CHARS_MAX: Final = 2_000
+CONDITIONS_AT_ONCE_MAX: Final = 40  # as one expression: of 2 000 characters each, under CEL's 100 000
+CONDITIONS_COMPILED_MAX: Final = 8_192  # CEL expressions kept: two policies of most rules, alone and in lists
 POLICY_DECISIONS_MAX: Final = 4_096  # outcomes of one policy that are remembered, by recipient, body and matching rules
 POLICIES_COMPILED_MAX: Final = 8  # kept compiled: the active one, the one before it for held messages, drafts
 

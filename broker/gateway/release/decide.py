@@ -2,7 +2,8 @@
 
 Fast because almost nothing is left to do per message: conditions are compiled and settled beforehand, and what a set
 of matching rules comes to is worked out once and kept. Safe because it never raises: whatever goes wrong in deciding
-is a denial for this recipient, with a `fault` that the gateway counts and alarms on.
+is a denial for this recipient, with a `fault` that the gateway counts and alarms on. `decider_of`, which a gateway
+decides with, has every condition read by two engines, and takes their disagreement for such a fault.
 
 Before any rule, in this order, nothing goes: past the policy's time; to somebody whom it does not name; of a body that
 no nation sends under policy; unlabelled; to a nation that the label does not list (for `self` the nation's own rules
@@ -18,27 +19,26 @@ from typing import TYPE_CHECKING, Final
 from broker import limits
 from broker.gateway.release import decision as built_in
 from broker.gateway.release.decision import Decision, Terms, denied, released
-from broker.gateway.release.engine import Compiled, Engine, Facts
+from broker.gateway.release.engine import Compared, Compiled, Engine, EnginesDisagree, Evaluated, Facts
 from broker.gateway.release.lattice import Level
 from broker.gateway.release.policy import SELF, Effect, Policy, Rule
 from broker.leaves import BODIES_UNDER_POLICY
-from vedette.v1 import envelope_pb2
+from vedette.v1 import content_pb2, envelope_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vedette.v1.content_pb2 import Content
-
-__all__ = ["Decider", "Subject", "decide", "decider_of", "levels_of", "terms_of"]
+__all__ = ["Decider", "Subject", "both_engines", "decide", "decider_of", "levels_of", "terms_of"]
 
 UNDER_POLICY: Final = frozenset(BODIES_UNDER_POLICY)
+FAULT_RULES_MAX: Final = 4  # rules named in a fault: enough to find the condition
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One message to be decided on: it has passed `check_content`."""
 
-    content: Content
+    content: content_pb2.Content
     label: envelope_pb2.SecurityLabel
     precedence: int
 
@@ -47,7 +47,7 @@ class Decider:
     """One policy, compiled. Immutable but for what it remembers; one is made per policy and shared by all messages."""
 
     def __init__(self, policy: Policy, engine: Callable[[Sequence[Rule]], Engine] | None = None) -> None:
-        """Compile the policy. `engine` makes another kind of engine from rules, for comparison."""
+        """Compile the policy. `engine` makes another kind of engine from rules; without it, the fast one decides."""
         make = engine or (lambda rules: Compiled([rule.predicate for rule in rules]))
         self.policy = policy
         self._rules = {
@@ -73,9 +73,22 @@ class Decider:
                 if len(self._settled) >= limits.POLICY_DECISIONS_MAX:
                     self._settled.clear()  # forgetting costs a millisecond later; growing would have no end
                 self._settled[key] = found
+        except EnginesDisagree as error:
+            named = ", ".join(self._rules[recipient][place].rule_id for place in error.places[:FAULT_RULES_MAX])
+            return self._denied(body, (built_in.ENGINES_DISAGREE,), fault=f"{type(error).__name__}: {named}")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in deciding, the answer is no, with an alarm
             return self._denied(body, (built_in.FAULT,), fault=type(error).__name__)
         return found
+
+    def warm(self) -> None:
+        """Have the engines settle what they can for every recipient, body and mode, before a message pays for it."""
+        nothing, unlabelled = content_pb2.Content(), envelope_pb2.SecurityLabel()
+        for recipient, engine in self._engines.items():
+            for body in BODIES_UNDER_POLICY:
+                for mode in content_pb2.Mode.values():
+                    engine.matches(
+                        Facts(nothing, unlabelled, envelope_pb2.PRECEDENCE_UNSPECIFIED, recipient, body, mode)
+                    )
 
     def refusal(  # noqa: PLR0911 - one for each check
         self, subject: Subject, recipient: str, body: str, now_ns: int | None
@@ -159,8 +172,16 @@ def terms_of(rules: Sequence[Rule]) -> Terms:
 
 @lru_cache(maxsize=limits.POLICIES_COMPILED_MAX)
 def decider_of(policy: Policy) -> Decider:
-    """Return the policy compiled; made at the first call. Call it when a policy is loaded, not at its first message."""
-    return Decider(policy)
+    """Return the policy compiled, each condition read by two engines; made at the first call.
+
+    Call it, and `warm`, when a policy is loaded, not at its first message.
+    """
+    return Decider(policy, both_engines)
+
+
+def both_engines(rules: Sequence[Rule]) -> Engine:
+    """Return the two engines that have to agree on every condition."""
+    return Compared(Compiled([rule.predicate for rule in rules]), Evaluated([rule.when for rule in rules]))
 
 
 def decide(policy: Policy, subject: Subject, recipient: str, *, now_ns: int | None = None) -> Decision:

@@ -34,6 +34,7 @@ UNLABELLED: Final = "VEDETTE-UNLABELLED"
 NOT_RELEASABLE: Final = "VEDETTE-NOT-RELEASABLE"
 UNKNOWN_CAVEAT: Final = "VEDETTE-UNKNOWN-CAVEAT"
 FAULT: Final = "VEDETTE-FAULT"
+ENGINES_DISAGREE: Final = "VEDETTE-ENGINES-DISAGREE"  # a fault too: what the policy means is not known
 
 
 def _nothing(_content: content_pb2.Content, _released_ns: int) -> content_pb2.Content:

@@ -1,33 +1,37 @@
 """Engines: from conditions to which of them hold for one message.
 
-`Compiled` turns predicates into small functions once and evaluates nothing that is already known: for one recipient,
-kind of body and mode most conditions are settled before any message comes. It is what decides.
+`Compiled` turns the checked tree into Python once and evaluates nothing that is already known: for one recipient, kind
+of body and mode most conditions are settled before any message comes.
 
-`Evaluated` is Google's evaluator over the conditions' own text, all in one expression. It shares no code with the
-first beyond the text, so that the two can be compared: in tests on random messages, and by whoever wants both in force.
-Both are total: by the subset of `conditions` no evaluation raises. Should one raise all the same, `decide` denies.
+`Evaluated` is Google's evaluator over the conditions' own text. It shares no code with the first beyond that text.
+
+`Compared` asks both. It is what decides in a gateway: where they do not agree, nobody knows what the policy means, and
+`decide` denies. Tools that decide on millions of messages take one of them.
+All are total: by the subset of `conditions` no evaluation raises. Should one raise all the same, `decide` denies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol, assert_never
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from cel_expr_python import cel
+
+from broker import limits
 from broker.gateway.release.conditions import (
     All,
     AnyOf,
     Compare,
     Contains,
-    Flag,
     Not,
     Predicate,
-    Present,
     Term,
     Truth,
     environment,
 )
+from broker.gateway.release.generated import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,13 +39,10 @@ if TYPE_CHECKING:
     from vedette.v1.content_pb2 import Content
     from vedette.v1.envelope_pb2 import SecurityLabel
 
-    Test = Callable[["Facts"], bool]
-
-__all__ = ["Compiled", "Engine", "Evaluated", "Facts", "parts_of", "settle", "truth_of"]
+__all__ = ["Compared", "Compiled", "Engine", "EnginesDisagree", "Evaluated", "Facts", "parts_of", "settle", "truth_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """All that a condition can speak of."""
 
     content: Content
@@ -59,31 +60,35 @@ class Engine(Protocol):
         """Return one answer for each condition, in their order."""
 
 
-class Evaluated:
-    """Google's evaluator, over all conditions as one list."""
+class EnginesDisagree(Exception):  # noqa: N818 - what happened
+    """Two engines read the same conditions differently; `places` are those of the conditions."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Compile conditions that `conditions.condition` has accepted."""
-        self._expression = environment().compile("[" + ", ".join(f"({text}\n)" for text in texts) + "]")
+    def __init__(self, places: Sequence[int]) -> None:
+        """Say which."""
+        super().__init__(", ".join(map(str, places)))
+        self.places = tuple(places)
+
+
+class Compared:
+    """Two engines over the same conditions, neither of which is believed alone."""
+
+    def __init__(self, one: Engine, other: Engine) -> None:
+        """Take the engines."""
+        self._one, self._other = one, other
 
     def matches(self, facts: Facts) -> tuple[bool, ...]:
-        """Return one answer for each condition, in their order."""
-        data = {
-            "content": facts.content,
-            "label": facts.label,
-            "precedence": facts.precedence,
-            "to": facts.to,
-            "body": facts.body,
-            "mode": facts.mode,
-        }
-        found = self._expression.eval(data=data).plain_value()
-        if not isinstance(found, list) or not all(isinstance(each, bool) for each in found):
-            raise TypeError("CEL did not answer with a list of true and false")
-        return tuple(bool(each) for each in found)
+        """Return one answer for each condition, in their order. Raises EnginesDisagree, or what either raises."""
+        answers, others = self._one.matches(facts), self._other.matches(facts)
+        if answers != others:
+            count = max(len(answers), len(others))
+            raise EnginesDisagree(
+                [place for place in range(count) if answers[place : place + 1] != others[place : place + 1]]
+            )
+        return answers
 
 
 class Compiled:
-    """Small functions, specialised to what is known beforehand."""
+    """One generated function for each recipient, kind of body and mode: specialised to what is known beforehand."""
 
     def __init__(self, predicates: Sequence[Predicate]) -> None:
         """Take the conditions."""
@@ -96,30 +101,91 @@ class Compiled:
         key = (facts.to, facts.body, facts.mode)
         special = self._special.get(key)
         if special is None:
-            special = self._special[key] = _specialise(self._predicates, *key)
+            special = self._special[key] = self._specialise(*key)
         return special(facts)
 
+    def _specialise(self, to: str, body: str, mode: int) -> Callable[[Facts], tuple[bool, ...]]:
+        known: dict[str, str | int] = {"to": to, "body": body, "mode": mode}
+        return function_of([settle(predicate, known) for predicate in self._predicates])
 
-def _specialise(predicates: Sequence[Predicate], to: str, body: str, mode: int) -> Callable[[Facts], tuple[bool, ...]]:
-    known: dict[str, str | int] = {"to": to, "body": body, "mode": mode}
-    settled = [settle(predicate, known) for predicate in predicates]
-    answers = [each.value if isinstance(each, Truth) else False for each in settled]
-    # Policies say the same of many groups: what is the same is asked once.
-    places: dict[Predicate, list[int]] = {}
-    for index, each in enumerate(settled):
-        if not isinstance(each, Truth):
-            places.setdefault(each, []).append(index)
-    open_tests = [(_test(each), indices) for each, indices in places.items()]
 
-    def matches(facts: Facts) -> tuple[bool, ...]:
-        found = answers.copy()
-        for test, indices in open_tests:
-            if test(facts):
-                for index in indices:
-                    found[index] = True
-        return tuple(found)
+class Evaluated:
+    """Google's evaluator over the conditions' own text.
 
-    return matches
+    It is asked once for each recipient and kind of body with nothing of the message: what it answers then, it answers
+    for every message (to CEL `false && …` is false whatever stands there), and only the rest is asked per message, as
+    one list.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Take conditions that `conditions.condition` has accepted."""
+        self._texts = tuple(texts)
+        self._special: dict[tuple[str, str], _Evaluation] = {}  # at most recipients x bodies of them
+
+    def matches(self, facts: Facts) -> tuple[bool, ...]:
+        """Return one answer for each condition, in their order. Raises where CEL does not answer."""
+        key = (facts.to, facts.body)
+        special = self._special.get(key)
+        if special is None:
+            special = self._special[key] = _evaluation(self._texts, *key)
+        return special.answers(facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """What CEL is still to be asked, and which of its answers, or of those it gave beforehand, are those asked for."""
+
+    open_parts: tuple[cel.Expression, ...]
+    counts: tuple[int, ...]  # of the conditions in each part
+    chosen: Callable[[list[bool]], tuple[bool, ...]]  # among the answers of all parts, then false, then true
+
+    def answers(self, facts: Facts) -> tuple[bool, ...]:
+        content, label, precedence, to, body, mode = facts
+        data = {"content": content, "label": label, "precedence": precedence, "to": to, "body": body, "mode": mode}
+        answers: list[bool] = []
+        for expression, count in zip(self.open_parts, self.counts, strict=True):
+            found = expression.eval(data=data).plain_value()
+            if not isinstance(found, list) or len(found) != count:
+                raise TypeError("CEL did not answer each condition")
+            answers += found
+        answers += (False, True)
+        return self.chosen(answers)
+
+
+def _evaluation(texts: Sequence[str], to: str, body: str) -> _Evaluation:
+    known = {text: _answer_to_nothing(text, to, body) for text in texts}  # what is the same is asked once
+    still_open = [text for text, answer in known.items() if answer is None]
+    portions = [
+        still_open[start : start + limits.CONDITIONS_AT_ONCE_MAX]
+        for start in range(0, len(still_open), limits.CONDITIONS_AT_ONCE_MAX)
+    ]
+    at = {text: place for place, text in enumerate(still_open)}
+    at |= {text: len(still_open) + answer for text, answer in known.items() if answer is not None}
+    counts = tuple(len(portion) for portion in portions)
+    return _Evaluation(tuple(map(_together, portions)), counts, _chooser([at[text] for text in texts]))
+
+
+def _chooser(places: Sequence[int]) -> Callable[[list[bool]], tuple[bool, ...]]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda answers: tuple(answers[place] for place in places)
+
+
+def _answer_to_nothing(text: str, to: str, body: str) -> bool | None:
+    found = _compiled(text).eval(data={"to": to, "body": body})
+    return found.plain_value() is True if found.type() == cel.Type.BOOL else None
+
+
+def _together(texts: Sequence[str]) -> cel.Expression:
+    expression = _compiled("[" + ", ".join(f"({text}\n)" for text in texts) + "]")
+    if expression.return_type() != cel.Type.List(cel.Type.BOOL):
+        raise TypeError("not a list of conditions")
+    return expression
+
+
+@lru_cache(maxsize=limits.CONDITIONS_COMPILED_MAX)
+def _compiled(text: str) -> cel.Expression:
+    return environment().compile(text)
 
 
 def settle(predicate: Predicate, known: Mapping[str, str | int]) -> Predicate:  # noqa: PLR0911 - one for each kind
@@ -158,7 +224,7 @@ def _joined(parts: Sequence[Predicate], known: Mapping[str, str | int], *, absor
 def truth_of(predicate: Predicate, facts: Facts) -> bool:
     """Return whether one condition holds, or a part of one: for explanations."""
     known: dict[str, str | int] = {"to": facts.to, "body": facts.body, "mode": facts.mode}
-    return _test(settle(predicate, known))(facts)
+    return function_of([settle(predicate, known)])(facts)[0]
 
 
 def parts_of(predicate: Predicate) -> Iterator[Predicate]:
@@ -183,59 +249,3 @@ _COMPARE: dict[str, Callable[[object, tuple[object, ...]], bool]] = {
     ">": lambda value, to: value > to[0],  # type: ignore[operator]
     ">=": lambda value, to: value >= to[0],  # type: ignore[operator]
 }
-
-
-def _test(predicate: Predicate) -> Test:  # noqa: PLR0911 - one for each kind
-    match predicate:
-        case Truth(value=value):
-            return lambda _facts: value
-        case Flag(term=term):
-            return attrgetter(str(term))
-        case Present(term=term):
-            return _presence(term)
-        case Compare(term=term, operator=operator, values=values):
-            return _comparison(term, operator, values)
-        case Contains(term=term, value=text):
-            list_of, wanted = attrgetter(str(term)), text
-            return lambda facts: wanted in list_of(facts)
-        case Not(part=part):
-            inner = _test(part)
-            return lambda facts: not inner(facts)
-        case All(parts=parts):
-            return reduce(_both, [_test(part) for part in parts])
-        case AnyOf(parts=parts):
-            return reduce(_either, [_test(part) for part in parts])
-        case _:
-            assert_never(predicate)
-
-
-def _both(first: Test, second: Test) -> Test:
-    return lambda facts: first(facts) and second(facts)
-
-
-def _either(first: Test, second: Test) -> Test:
-    return lambda facts: first(facts) or second(facts)
-
-
-def _comparison(term: Term, operator: str, values: tuple[object, ...]) -> Test:
-    get = attrgetter(str(term))
-    if operator == "in":
-        return lambda facts: get(facts) in values
-    (wanted,) = values
-    match operator:
-        case "==":
-            return lambda facts: get(facts) == wanted
-        case "!=":
-            return lambda facts: get(facts) != wanted
-        case _:
-            compare = _COMPARE[operator]
-            return lambda facts: compare(get(facts), values)
-
-
-def _presence(term: Term) -> Test:
-    field = term.field
-    if field is not None and field.has_presence:
-        above, name = attrgetter(".".join((term.root, *term.path[:-1]))), field.name
-        return lambda facts: above(facts).HasField(name)
-    value_of = attrgetter(str(term))
-    return lambda facts: bool(value_of(facts))  # a list that is not empty, a value that is not the default
