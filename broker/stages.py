@@ -106,6 +106,12 @@ class Metrics:
         self.decision_faults = Counter(
             "vedette_release_faults_total", "Errors while deciding: each was a deny.", ["recipient"], registry=reg
         )
+        self.engine_disagreements = Counter(
+            "vedette_release_engine_disagreements_total",
+            "Conditions that two engines read differently: each was a deny, and a fault.",
+            ["recipient"],
+            registry=reg,
+        )
         self.policy_info = Gauge(
             "vedette_policy_info", "The release policy in force.", ["version", "digest"], registry=reg
         )

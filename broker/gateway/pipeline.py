@@ -27,6 +27,7 @@ from broker.gateway.ids import Scope, intake_key
 from broker.gateway.intake import Taken
 from broker.gateway.ledger import INTAKE, OUTBOX
 from broker.gateway.notes import SESSIONS, Notes
+from broker.gateway.release.decision import ENGINES_DISAGREE
 from broker.gateway.seal import Outgoing, Sealed, seal_all
 from broker.refusal import Reason, Refused
 from broker.stages import Leg, mode_label, precedence_label
@@ -395,7 +396,7 @@ class Pipeline:
             if found.held_ns is not None and found.outgoing is not None:
                 self._note_hold(found.outgoing, found.held_ns)
             if decision.fault:
-                self.metrics.decision_faults.labels(found.recipient).inc()
+                self._note_fault(taken, found.recipient, decision)
             self.audit.note(
                 "decided",
                 message=taken.key.hex()[:32],
@@ -414,6 +415,23 @@ class Pipeline:
             self.metrics.took(Leg.DECIDE, labels, decided_ns - began_ns)
             self.metrics.took(Leg.SEAL, labels, sealed_ns - decided_ns)
             self.metrics.took(Leg.OUTBOX, labels, stored_ns - sealed_ns)
+
+    def _note_fault(self, taken: Taken, recipient: str, decision: Decision) -> None:
+        """Raise the alarm over a denial that no rule asked for."""
+        self.metrics.decision_faults.labels(recipient).inc()
+        log.critical(
+            "deciding for %s failed, policy version=%d: %s", recipient, decision.policy_version, decision.fault
+        )
+        if ENGINES_DISAGREE in decision.rule_ids:
+            self.metrics.engine_disagreements.labels(recipient).inc()
+            self.audit.note(
+                "engines-disagree",
+                message=taken.key.hex()[:32],
+                recipient=recipient,
+                policy=decision.policy_version,
+                digest=decision.policy_digest,
+                fault=decision.fault,
+            )
 
     def _note_hold(self, outgoing: Outgoing, held_ns: int) -> None:
         """Note a policy delay, in wall time: a leg of its own. Never below zero, for it was due after it came."""

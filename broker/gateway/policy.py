@@ -185,5 +185,9 @@ def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
         raise PolicyRefused(f"{path.name}: is not UTF-8") from error
     except PolicyError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
-    decider_of(policy)  # compiled now, so that the first warning does not pay for it
+    try:
+        decider_of(policy).warm()  # compiled now, so that the first warning does not pay for it
+    except Exception as error:  # whatever goes wrong in an engine: what it cannot read may not be in force
+        log.exception("an engine cannot read %s", path.name)
+        raise PolicyRefused(f"{path.name}: an engine cannot read it: {type(error).__name__}") from error
     return policy

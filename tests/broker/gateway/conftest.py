@@ -211,6 +211,6 @@ def origin(world: Authority, audit: AuditTrail, kor_policy: str) -> Callable[...
     """Return what makes KOR's gateway; `await` its `start`."""
 
     def make(policy: Policy | None = None, **options: Any) -> Origin:
-        return Origin(world, audit, policy or Policy.parse(kor_policy, nation="KOR"), **options)
+        return Origin(world, options.pop("audit", audit), policy or Policy.parse(kor_policy, nation="KOR"), **options)
 
     return make

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from broker import limits
-from broker.clock import timestamp
+from broker.audit import AuditTrail
+from broker.clock import ManualClock, timestamp
 from broker.envelope import identity
 from broker.gateway import pipeline as pipeline_module
 from broker.gateway.canary import canary
@@ -22,6 +26,7 @@ from vedette.v1 import content_pb2, envelope_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
 
     from broker.gateway.release import Policy
@@ -341,3 +346,35 @@ async def test_what_there_is_no_room_to_hold_is_denied_and_counted(
     assert (len(kor.pipeline.held), value) == (1, 1)
     await kor.wait(10)
     assert await numbers(kor) == [1]
+
+
+async def test_where_two_engines_disagree_nothing_goes_to_that_recipient_and_an_alarm_is_raised(
+    origin: Callable[..., Origin],
+    policy_of: Callable[[str], Policy],
+    track: Make,
+    reports: ModuleType,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = policy_of(RULES)
+    late = next(rule for rule in whole.rules if rule.rule_id == "LATE")
+    # One engine has the tree, the other the text: two conditions in one rule, as a bug of either would make them.
+    torn = replace(whole, rules=(*(each for each in whole.rules if each != late), replace(late, when="true")))
+    trail = AuditTrail.open(tmp_path / "audit.jsonl", ManualClock(NOW_NS))
+    kor = await origin(torn, audit=trail).start()
+    assert await kor.report(track("a"), reports.label())
+    assert [item.header.recipient for item in await kor.outbox()] == ["USA"]
+    registry = kor.pipeline.metrics.registry
+    for name in ("vedette_release_engine_disagreements_total", "vedette_release_faults_total"):
+        assert registry.get_sample_value(name, {"recipient": "JPN"}) == 1
+        assert registry.get_sample_value(name, {"recipient": "USA"}) is None
+    (alarm,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert alarm.getMessage() == "deciding for JPN failed, policy version=1: EnginesDisagree: LATE"
+    await trail.close()
+    entries = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    (noted,) = [entry["fields"] for entry in entries if entry["event"] == "engines-disagree"]
+    assert (noted["recipient"], noted["fault"], noted["digest"]) == ("JPN", "EnginesDisagree: LATE", whole.digest)
+    (decided,) = [
+        entry["fields"] for entry in entries if entry["event"] == "decided" and entry["fields"]["recipient"] == "JPN"
+    ]
+    assert decided["rules"] == ["VEDETTE-ENGINES-DISAGREE"]
