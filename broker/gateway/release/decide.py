@@ -81,14 +81,14 @@ class Decider:
         return found
 
     def warm(self) -> None:
-        """Have the engines settle what they can for every recipient, body and mode, before a message pays for it."""
+        """Have the engines settle what they can for every recipient and body, before a message pays for it.
+
+        Raises whatever an engine raises that cannot read a condition.
+        """
         nothing, unlabelled = content_pb2.Content(), envelope_pb2.SecurityLabel()
         for recipient, engine in self._engines.items():
             for body in BODIES_UNDER_POLICY:
-                for mode in content_pb2.Mode.values():
-                    engine.matches(
-                        Facts(nothing, unlabelled, envelope_pb2.PRECEDENCE_UNSPECIFIED, recipient, body, mode)
-                    )
+                engine.matches(Facts(nothing, unlabelled, 0, recipient, body, 0))
 
     def refusal(  # noqa: PLR0911 - one for each check
         self, subject: Subject, recipient: str, body: str, now_ns: int | None

@@ -1,7 +1,7 @@
 """Engines: from conditions to which of them hold for one message.
 
-`Compiled` turns the checked tree into Python once and evaluates nothing that is already known: for one recipient, kind
-of body and mode most conditions are settled before any message comes.
+`Compiled` turns the checked tree into Python once and evaluates nothing that is already known: for one recipient and
+kind of body most conditions are settled before any message comes.
 
 `Evaluated` is Google's evaluator over the conditions' own text. It shares no code with the first beyond that text.
 
@@ -88,24 +88,24 @@ class Compared:
 
 
 class Compiled:
-    """One generated function for each recipient, kind of body and mode: specialised to what is known beforehand."""
+    """One generated function for each recipient and kind of body: specialised to what is known beforehand."""
 
     def __init__(self, predicates: Sequence[Predicate]) -> None:
         """Take the conditions."""
         self._predicates = tuple(predicates)
-        # At most recipients x bodies x modes of them, all from closed sets.
-        self._special: dict[tuple[str, str, int], Callable[[Facts], tuple[bool, ...]]] = {}
+        # At most recipients x bodies of them, all from closed sets.
+        self._special: dict[tuple[str, str], Callable[[Facts], tuple[bool, ...]]] = {}
 
     def matches(self, facts: Facts) -> tuple[bool, ...]:
         """Return one answer for each condition, in their order."""
-        key = (facts.to, facts.body, facts.mode)
+        key = (facts.to, facts.body)
         special = self._special.get(key)
         if special is None:
             special = self._special[key] = self._specialise(*key)
         return special(facts)
 
-    def _specialise(self, to: str, body: str, mode: int) -> Callable[[Facts], tuple[bool, ...]]:
-        known: dict[str, str | int] = {"to": to, "body": body, "mode": mode}
+    def _specialise(self, to: str, body: str) -> Callable[[Facts], tuple[bool, ...]]:
+        known: dict[str, str | int] = {"to": to, "body": body}
         return function_of([settle(predicate, known) for predicate in self._predicates])
 
 
@@ -189,7 +189,7 @@ def _compiled(text: str) -> cel.Expression:
 
 
 def settle(predicate: Predicate, known: Mapping[str, str | int]) -> Predicate:  # noqa: PLR0911 - one for each kind
-    """Return the same condition where `to`, `body` and `mode` have known values."""
+    """Return the same condition where `to` and `body` have known values, and `mode` too if it is among them."""
     match predicate:
         case Compare(term=term, operator=operator, values=values):
             filled = tuple(known[each.root] if isinstance(each, Term) else each for each in values)

@@ -1,7 +1,7 @@
 """Conditions as one Python function, generated from the checked tree and from nothing else.
 
-For one recipient, kind of body and mode, all conditions that are still open become one function that fetches each
-message and list once and answers with one tuple:
+For one recipient and kind of body, all conditions become one function that fetches each message and list once and
+answers with one tuple:
 
     def matches(facts):
         v0 = facts.content
