@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +20,8 @@ from broker.gateway.release import (
     explain,
     redact,
 )
-from broker.gateway.release.decide import Decider
-from broker.gateway.release.engine import Evaluated
+from broker.gateway.release.decide import Decider, both_engines
+from broker.gateway.release.engine import Compared, Compiled, Evaluated
 from broker.gateway.release.policy import Effect
 from vedette.v1 import content_pb2, envelope_pb2
 
@@ -251,6 +252,25 @@ def test_any_fault_in_deciding_is_a_denial_with_its_name(open_policy: Policy, su
     assert decision.fault == "ZeroDivisionError"
     assert decision.rule_ids == ("VEDETTE-FAULT",)
     assert set(decision.levels.values()) == {Level.WITHHELD}
+
+
+def test_engines_that_disagree_deny_and_name_the_rules(open_policy: Policy, subject: Subject) -> None:
+    def torn(rules: Sequence[Rule]) -> Compared:
+        return Compared(Compiled([rule.predicate for rule in rules]), Evaluated(["false" for _ in rules]))
+
+    decision = Decider(open_policy, torn).decide(subject, "USA")
+    assert not decision.released
+    assert (decision.rule_ids, decision.fault) == (("VEDETTE-ENGINES-DISAGREE",), "EnginesDisagree: R")
+    assert set(decision.levels.values()) == {Level.WITHHELD}
+    assert Decider(open_policy, both_engines).decide(subject, "USA").released, "the control"
+
+
+def test_a_gateway_decides_with_both_engines(open_policy: Policy, subject: Subject) -> None:
+    (rule,) = open_policy.rules
+    torn = replace(open_policy, rules=(replace(rule, when="false"),))
+    assert decide(torn, subject, "USA").fault
+    assert decider_of(torn).decide(subject, "USA").fault
+    assert Decider(torn).decide(subject, "USA").released, "one engine by itself notices nothing"
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
