@@ -90,7 +90,11 @@ class Section(Part):
 
 def read(text: str) -> Section:
     """Return the document. Raises PolicyError."""
-    if len(text.encode("utf-8", "surrogatepass")) > limits.POLICY_BYTES_MAX:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise PolicyError(1, 1, "not Unicode: half of a character stands in it") from None
+    if length > limits.POLICY_BYTES_MAX:
         raise PolicyError(1, 1, f"longer than {limits.POLICY_BYTES_MAX} bytes")
     try:
         # Anchors, tags and depth are refused on the stream of events, before anything is built from it.

@@ -30,6 +30,7 @@ REFUSED = {
     "a character that turns text around": ("a: 'x\u202ey'\n", 1, 4, "invisible"),
     "a control character": ("a: x\x07\n", 1, 1, "character"),
     "a null byte, escaped": ('a: "x\\0y"\n', 1, 4, "invisible"),
+    "half of a character": ("a: \ud800\n", 1, 1, "half of a character"),
     "deep nesting": ("a: " + "[" * 50 + "]" * 50, 1, 4 + limits.POLICY_DEPTH_MAX - 1, "deeper"),
 }
 
