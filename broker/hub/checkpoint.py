@@ -13,7 +13,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.fusion.view import View
-from broker.hub.picture import Drawing, LabelSum, Picture, Revision, RevisionKey, ViewKey
+from broker.hub.picture import Drawing, Picture, Revision, RevisionKey, ViewKey
+from broker.labels import Label
 from vedette.v1.content_pb2 import Exercise, FusedEvent, Mode
 from vedette.v1.envelope_pb2 import Classification, SecurityLabel
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT: Final = "vedette-picture/v3"
+FORMAT: Final = "vedette-picture/v4"
 _HASH_CHARS: Final = 64
 
 
@@ -68,8 +69,7 @@ def _encode(picture: Picture) -> dict[str, Any]:
                 "exercise": _exercise(drawing.exercise),
                 "origin": drawing.origin,
                 "heard": [drawing.heard_at, drawing.heard_ns],
-                "classification": drawing.labels.classification,
-                "caveats": sorted(drawing.labels.caveats),
+                "label": _label_table(drawing.label),
                 "view": _text(drawing.view.checkpoint()),
             }
             for key, drawing in picture.drawings.items()
@@ -94,10 +94,9 @@ def _decode(made: dict[str, Any]) -> Picture:
     picture = Picture(made["recipient"], cursor, _bytes(made["resume"]), saved=cursor)
     for one in made["views"]:
         exercise, origin, (heard_at, heard_ns) = _exercise_of(one["exercise"]), one["origin"], one["heard"]
-        labels = LabelSum(Classification.ValueType(one["classification"]), frozenset(one["caveats"]))
         key = ViewKey(Mode.ValueType(one["mode"]), one["exercise_id"])
         view = View.restore(_bytes(one["view"]))
-        picture.drawings[key] = Drawing(view, exercise, origin, labels, heard_at, heard_ns)
+        picture.drawings[key] = Drawing(view, exercise, origin, _label_of(one["label"]), heard_at, heard_ns)
     for mode, exercise_id, exercise_text, event_text, label_text in made["pending"]:
         key = ViewKey(Mode.ValueType(mode), exercise_id)
         event, label = FusedEvent.FromString(_bytes(event_text)), SecurityLabel.FromString(_bytes(label_text))
@@ -113,6 +112,24 @@ def _exercise(exercise: Exercise | None) -> str:
 
 def _exercise_of(text: str) -> Exercise | None:
     return Exercise.FromString(_bytes(text)) if text else None
+
+
+def _label_table(label: Label) -> dict[str, Any]:
+    return {
+        "classification": label.classification,
+        "releasable_to": sorted(label.releasable_to),
+        "caveats": sorted(label.caveats),
+        "owners": sorted(label.owners),
+        "originator_controlled": label.originator_controlled,
+    }
+
+
+def _label_of(table: dict[str, Any]) -> Label:
+    return Label(
+        Classification.ValueType(table["classification"]),
+        *(frozenset(table[name]) for name in ("releasable_to", "caveats", "owners")),
+        originator_controlled=table["originator_controlled"],
+    )
 
 
 def _label(revision: Revision) -> bytes:

@@ -10,8 +10,8 @@ the records that went in, in the order of the log:
   drawn before, and at the head only what is missing is left to publish.
 * An exercise's View is forgotten when its log was silent for `limits.EXERCISE_FORGOTTEN_NS` of its own time, or when
   the origin that began it began as many others since as may tick at once. A record that comes later begins another.
-* The label of a picture is the sum of the labels that went in: the highest classification, all caveats, and nobody but
-  the recipient.
+* The label of a picture is the join of the labels that went in, as they were released to this recipient: the highest
+  classification, all caveats, those to whom every one of them may go on, and its owners keep control (`broker.labels`).
 
 An exception in one View is contained: a View that raises is as it was before the record, which is passed over. Folding
 the same log again passes over the same record.
@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker import limits
 from broker.clock import nanoseconds
 from broker.fusion.view import View
+from broker.labels import Label, join
 from vedette.v1.content_pb2 import Content, Exercise, FusedEvent, Mode
-from vedette.v1.envelope_pb2 import Classification, Envelope, RoutingHeader, SecurityLabel
+from vedette.v1.envelope_pb2 import Envelope, RoutingHeader, SecurityLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,36 +69,13 @@ class Revision:
 
 
 @dataclass(slots=True)
-class LabelSum:
-    """What a picture's label must say, from the labels of what went in."""
-
-    classification: Classification.ValueType = Classification.CLASSIFICATION_UNSPECIFIED
-    caveats: frozenset[str] = frozenset()
-
-    def add(self, label: SecurityLabel) -> None:
-        """Take in a label."""
-        self.classification = max(self.classification, label.classification)
-        self.caveats |= frozenset(label.caveats)
-
-    def label(self, recipient: str) -> SecurityLabel:
-        """Return the label of the picture."""
-        return SecurityLabel(
-            policy=PUBLISHER,
-            classification=self.classification,
-            releasable_to=[recipient],
-            caveats=sorted(self.caveats),
-            originator_controlled=True,
-        )
-
-
-@dataclass(slots=True)
 class Drawing:
     """One View of the recipient, and what it does not know itself: the label and the exercise of what it draws."""
 
     view: View
     exercise: Exercise | None
     origin: str  # whose record began it
-    labels: LabelSum = field(default_factory=LabelSum)
+    label: Label  # the join of all that went in
     heard_at: int = 0  # position of the newest record that is no Tick
     heard_ns: int | None = None  # the View's time then; unknown before the first Tick
 
@@ -149,7 +127,7 @@ class Picture:
         if body in _NOT_FUSED:
             return
         drawing = self.drawings.get(key) or self._begin(key, header)
-        drawing.labels.add(header.label)
+        drawing.label = join([drawing.label, Label.of(header.label)])
         drawing.heard_at, drawing.heard_ns = int.from_bytes(at, "big"), drawing.view.now_ns
         numbers = {"epoch": header.epoch, "lane": header.lane, "sequence": header.sequence}
         self._draw(key, drawing, at, lambda: drawing.view.fold(position=at, content=content, **numbers))
@@ -158,7 +136,8 @@ class Picture:
         exercise = header.exercise if header.HasField("exercise") else None
         if key.exercise_id:
             self._make_room(header.origin)
-        self.drawings[key] = Drawing(View(self.recipient, key.mode, key.exercise_id), exercise, header.origin)
+        view = View(self.recipient, key.mode, key.exercise_id)
+        self.drawings[key] = Drawing(view, exercise, header.origin, Label.of(header.label))
         return self.drawings[key]
 
     def _make_room(self, origin: str) -> None:
@@ -177,5 +156,5 @@ class Picture:
             return
         for event in drawn:
             name = RevisionKey(key, event.event_id, event.revision)
-            label = drawing.labels.label(self.recipient)
+            label = drawing.label.product(PUBLISHER)
             self.pending[name] = Revision(self.recipient, name, event, drawing.exercise, label)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     LineTo = Callable[..., AbstractAsyncContextManager[Line]]
     Speakers = Callable[..., Speaker]
+    Changed = Callable[[envelope_pb2.RoutingHeader], None]
 
 BEGAN_NS = time.time_ns()
 WAIT_S = 20.0
@@ -229,20 +230,62 @@ def test_a_revision_that_is_lost_is_counted(speaker: Speakers) -> None:
     assert publisher.lost == {"JPN": 1}
 
 
-def test_a_picture_is_labelled_with_the_sum_of_what_went_in(speaker: Speakers) -> None:
-    def secret(header: envelope_pb2.RoutingHeader) -> None:
-        header.label.classification = envelope_pb2.CLASSIFICATION_SECRET
-        header.label.caveats.append("NO-ONWARD")
+def labelled(level: envelope_pb2.Classification.ValueType, to: list[str], *caveats: str) -> Changed:
+    """Return what gives an envelope's header a label."""
 
+    def change(header: envelope_pb2.RoutingHeader) -> None:
+        header.label.classification = level
+        header.label.releasable_to[:] = to
+        header.label.caveats.extend(caveats)
+
+    return change
+
+
+def test_a_picture_carries_the_join_of_what_went_in(speaker: Speakers) -> None:
     kor, usa = speaker("KOR"), speaker("USA")
     picture = Picture("JPN")
-    fold(picture, [exchange_pb2.Delivery(envelope=kor.envelope("JPN", content=seen_at(0)))])
-    fold(picture, [exchange_pb2.Delivery(envelope=usa.envelope("JPN", content=seen_at(1), header=secret))])
-    labels = [revision.label for revision in picture.pending.values()]
-    assert labels[0].classification == envelope_pb2.CLASSIFICATION_RESTRICTED
-    assert labels[-1].classification == envelope_pb2.CLASSIFICATION_SECRET
-    assert list(labels[-1].caveats) == ["NO-ONWARD"]
-    assert all(list(label.releasable_to) == ["JPN"] and label.originator_controlled for label in labels)
+    mild = labelled(envelope_pb2.CLASSIFICATION_RESTRICTED, ["JPN", "USA"])
+    strict = labelled(envelope_pb2.CLASSIFICATION_SECRET, ["AUS", "JPN", "USA"], "ORCON")
+    narrow = labelled(envelope_pb2.CLASSIFICATION_CONFIDENTIAL, ["AUS", "JPN"], "NO-ONWARD")
+    labels = []
+    for second, (one, header) in enumerate(((kor, mild), (usa, strict), (kor, narrow), (usa, mild))):
+        fold(picture, [exchange_pb2.Delivery(envelope=one.envelope("JPN", content=seen_at(second), header=header))])
+        labels.append(list(picture.pending.values())[-1].label)
+    assert [label.classification for label in labels] == [
+        envelope_pb2.CLASSIFICATION_RESTRICTED,
+        *[envelope_pb2.CLASSIFICATION_SECRET] * 3,
+    ]
+    assert [list(label.releasable_to) for label in labels] == [["JPN", "USA"], ["JPN", "USA"], ["JPN"], ["JPN"]]
+    assert [list(label.caveats) for label in labels] == [[], ["ORCON"], *[["NO-ONWARD", "ORCON"]] * 2]
+    assert all(label.policy == "HUB" and label.originator_controlled for label in labels), "the owners keep control"
+
+
+def test_a_picture_of_what_was_released_to_one_alone_names_nobody_else(speaker: Speakers) -> None:
+    picture = Picture("JPN")
+    fold(picture, log_of_two(speaker, 2))
+    assert picture.pending
+    assert {tuple(revision.label.releasable_to) for revision in picture.pending.values()} == {("JPN",)}
+
+
+def test_what_is_not_labelled_makes_a_picture_that_nobody_gets(speaker: Speakers) -> None:
+    def bare(header: envelope_pb2.RoutingHeader) -> None:
+        header.label.Clear()
+
+    picture = Picture("JPN")
+    fold(picture, [exchange_pb2.Delivery(envelope=speaker("KOR").envelope("JPN", content=seen_at(0)))])
+    fold(picture, [exchange_pb2.Delivery(envelope=speaker("USA").envelope("JPN", content=seen_at(1), header=bare))])
+    assert list(picture.pending.values())[-1].label == envelope_pb2.SecurityLabel(), "5b.3 refuses it"
+
+
+def test_a_label_survives_a_restart(speaker: Speakers, tmp_path: Path) -> None:
+    picture = Picture("JPN")
+    header = labelled(envelope_pb2.CLASSIFICATION_SECRET, ["JPN", "USA"], "ORCON")
+    sealed = speaker("KOR").envelope("JPN", content=seen_at(0), header=header)
+    fold(picture, [exchange_pb2.Delivery(envelope=sealed)])
+    checkpoint.save(tmp_path, picture)
+    again = checkpoint.load(tmp_path, "JPN")
+    assert [one.label for one in again.drawings.values()] == [one.label for one in picture.drawings.values()]
+    assert again.cursor == picture.cursor
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
