@@ -126,8 +126,10 @@ def _label_table(label: Label) -> dict[str, Any]:
 
 def _label_of(table: dict[str, Any]) -> Label:
     return Label(
-        Classification.ValueType(table["classification"]),
-        *(frozenset(table[name]) for name in ("releasable_to", "caveats", "owners")),
+        classification=Classification.ValueType(table["classification"]),
+        releasable_to=frozenset(table["releasable_to"]),
+        caveats=frozenset(table["caveats"]),
+        owners=frozenset(table["owners"]),
         originator_controlled=table["originator_controlled"],
     )
 
