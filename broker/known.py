@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "known/"
 MEMBERS: Final = "members"
 POLICY: Final = "policy"
+INVARIANTS: Final = "invariants"
 LOOK_S: Final = 0.2
 _VERSION_BYTES: Final = 8
 
@@ -39,8 +40,7 @@ class Document(Protocol):
 
 def against(state: Mapping[str, bytes], name: str, document: Document) -> str:
     """Return why a document must not be taken up, from what `Store.state(PREFIX)` returned; "" where it may be."""
-    known = state.get(PREFIX + name, b"")
-    version, digest = int.from_bytes(known[:_VERSION_BYTES], "big"), known[_VERSION_BYTES:].decode()
+    version, digest = version_of(state, name), state.get(PREFIX + name, b"")[_VERSION_BYTES:].decode()
     if document.version < version:
         return f"version {document.version} is older than {version}, which was in force here"
     if document.version == version and document.digest != digest:
@@ -48,14 +48,23 @@ def against(state: Mapping[str, bytes], name: str, document: Document) -> str:
     return ""
 
 
+def version_of(state: Mapping[str, bytes], name: str) -> int:
+    """Return the greatest version that was in force here; 0 for none."""
+    return int.from_bytes(state.get(PREFIX + name, b"")[:_VERSION_BYTES], "big")
+
+
+def entry(name: str, document: Document) -> dict[str, bytes]:
+    """Return what `against` must find in the store once the document is in force."""
+    return {PREFIX + name: document.version.to_bytes(_VERSION_BYTES, "big") + document.digest.encode()}
+
+
 async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document]]) -> None:
     """Keep which documents are in force, until cancelled."""
     written: dict[str, bytes] = {}
     while True:
-        state = {
-            PREFIX + name: document.version.to_bytes(_VERSION_BYTES, "big") + document.digest.encode()
-            for name, document in documents().items()
-        }
+        state: dict[str, bytes] = {}
+        for name, document in documents().items():
+            state |= entry(name, document)
         if state != written:
             with contextlib.suppress(StoreError):  # a full disk: again in a moment
                 await store.append([], state=state)

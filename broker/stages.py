@@ -120,6 +120,11 @@ class Metrics:
             "When the policy in force expires: from then on, deny.",
             registry=reg,
         )
+        self.invariants_unregistered = Gauge(
+            "vedette_invariants_unregistered",
+            "1 while the hub has not said that it holds us to the invariants that we have.",
+            registry=reg,
+        )
         self.policy_rejected = Counter(
             "vedette_policy_rejected_total", "Policy files that were not taken over.", registry=reg
         )

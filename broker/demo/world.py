@@ -3,6 +3,7 @@
 FOLDER/certs/…            a development authority (certs.issue)
 FOLDER/hub/               hub.toml  hub.log  data/
 FOLDER/kor/               gateway.toml  gateway.log  release.yaml  release.sig.json  data/
+                          invariants.yaml  invariants.sig.json
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from broker.client import Certificates
 from broker.demo.process import Process, free_port
 from broker.gateway.load import load_nation
 from broker.gateway.policy import signature_path
+from broker.invariants import PAYLOAD_TYPE as INVARIANTS_TYPE
 from certs import issue
 from certs.approval import PAYLOAD_TYPE, PROPOSAL_TYPE, Signed
 from certs.keyring import load_signer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 NATIONS: Final = ("KOR", "USA", "JPN")
 PROPOSER: Final = "officer-1"
 APPROVERS: Final = ("officer-2", "security-1")
+GUARDIANS: Final = ("security-1",)  # who sign the invariants
 FLOOR: Final = "floor-1"
 OPERATOR: Final = "operator"
 
@@ -66,6 +69,17 @@ class World:
         """Put a policy, approved by the nation's officers, where its gateway looks."""
         path = self.policy_path(nation)
         signature_path(path).write_bytes(signed_release(self.authority, nation, text).to_file())
+        path.write_text(text, encoding="utf-8")
+
+    def invariants_path(self, nation: str) -> Path:
+        """Return the file of a nation's invariants."""
+        return self.folder / nation.lower() / "invariants.yaml"
+
+    def set_invariants(self, nation: str, text: str, signers: Sequence[str] = GUARDIANS) -> None:
+        """Put invariants, signed by the nation's security officers, where its gateway looks."""
+        path, officers = self.invariants_path(nation), self.authority.home(nation) / "officers"
+        keys = [load_signer(officers / f"{name}.key") for name in signers]
+        signature_path(path).write_bytes(sign_document(INVARIANTS_TYPE, text.encode(), *keys))
         path.write_text(text, encoding="utf-8")
 
     def start(self, nations: Sequence[str] | None = None) -> None:
@@ -131,6 +145,7 @@ def make_world(
         world.gateways[nation] = Process(
             f"gateway {nation}", ("gateway", "--settings", str(home / "gateway.toml")), home / "gateway.log", port
         )
+        invariants = shipped(nation, "invariants.yaml")
         _write_settings(
             home / "gateway.toml",
             nation=nation,
@@ -138,11 +153,14 @@ def make_world(
             hub=world.hub_address,
             certs_dir=f"../certs/{nation.lower()}",
             policy="release.yaml",
+            **({"invariants": "invariants.yaml"} if invariants else {}),
             canary_s=float(canary_s),
             metrics_listen=f"127.0.0.1:{world.metrics_ports[nation]}",
             members_digest=authority.digest(),
         )
         world.set_policy(nation, (policies or {}).get(nation) or shipped_policy(nation))
+        if invariants:
+            world.set_invariants(nation, invariants)
     return world
 
 
@@ -158,10 +176,17 @@ def running(world: World, nations: Sequence[str] | None = None) -> Iterator[Worl
 
 def shipped_policy(nation: str) -> str:
     """Return the release policy that a nation's plugin ships as its example."""
-    home = load_nation(nation).home
-    if home is None:
+    text = shipped(nation, "release.yaml")
+    if text is None:
         raise FileNotFoundError(f"the plugin of {nation} ships no policy")
-    return home.joinpath("release.yaml").read_text(encoding="utf-8")
+    return text
+
+
+def shipped(nation: str, name: str) -> str | None:
+    """Return a file that a nation's plugin ships as an example, if it does."""
+    home = load_nation(nation).home
+    file = home.joinpath(name) if home is not None else None
+    return file.read_text(encoding="utf-8") if file is not None and file.is_file() else None
 
 
 def _write_settings(path: Path, **settings: str | bool | float) -> None:

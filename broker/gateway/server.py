@@ -20,6 +20,7 @@ from broker.gateway.downlink import Downlink
 from broker.gateway.held import Held
 from broker.gateway.ids import Ids
 from broker.gateway.intake import Intake
+from broker.gateway.invariants import InvariantsInForce, InvariantsRefused
 from broker.gateway.ledger import PREFIX as LEDGER
 from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkState, keep_trying, open_channel
@@ -30,6 +31,7 @@ from broker.gateway.notes import Notes
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce, PolicyRefused
 from broker.gateway.recover import Recovery
+from broker.gateway.registrar import Registrar
 from broker.gateway.retention import Retention
 from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
@@ -108,7 +110,8 @@ async def run(settings: GatewaySettings) -> None:
             metrics=base.metrics,
             audit=base.audit,
         )
-        await _check_not_older(base, policy)
+        invariants = _invariants(base)
+        await _check_not_older(base, policy, invariants)
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
         retention = Retention(base.store, pipeline, settings.retention_days * _DAY_S)
@@ -159,7 +162,11 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(keep_trying("downlink", downlink.run))
                 group.create_task(policy.watch())
                 group.create_task(base.members.watch())
-                group.create_task(known.keep_known(base.store, lambda: _documents(base, policy)))
+                group.create_task(known.keep_known(base.store, lambda: _documents(base, policy, invariants)))
+                if invariants is not None:
+                    registrar = Registrar(channels[0], link, invariants, base.metrics, base.audit)
+                    group.create_task(keep_trying("registration", registrar.run))
+                    group.create_task(invariants.watch())
                 group.create_task(retention.keep_forgetting(base.clock))
                 group.create_task(_keep_health(servicer, link))
                 if settings.canary_s > 0:
@@ -204,17 +211,32 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
     return Foundation(settings, clock, metrics, store, audit, keyring, members)
 
 
-async def _check_not_older(base: Foundation, policy: PolicyInForce) -> None:
+def _invariants(base: Foundation) -> InvariantsInForce | None:
+    """Return our invariants, if we have any. Raises InvariantsRefused."""
+    path = base.settings.invariants
+    if path == Path():
+        return None
+    return InvariantsInForce.start(path, nation=base.us, members=base.members, metrics=base.metrics, audit=base.audit)
+
+
+async def _check_not_older(base: Foundation, policy: PolicyInForce, invariants: InvariantsInForce | None) -> None:
     """Refuse to start with a document that is older than one that was in force here. Raises what a bad one raises."""
     state = await base.store.state(known.PREFIX)
     if cause := known.against(state, known.MEMBERS, base.members.current):
         raise MembersError(f"{base.settings.members}: {cause}")
     if cause := known.against(state, known.POLICY, policy.current):
         raise PolicyRefused(f"{base.settings.policy}: {cause}")
+    if invariants is not None and (cause := known.against(state, known.INVARIANTS, invariants.current.invariants)):
+        raise InvariantsRefused(f"{base.settings.invariants}: {cause}")
 
 
-def _documents(base: Foundation, policy: PolicyInForce) -> dict[str, known.Document]:
-    return {known.MEMBERS: base.members.current, known.POLICY: policy.current}
+def _documents(
+    base: Foundation, policy: PolicyInForce, invariants: InvariantsInForce | None
+) -> dict[str, known.Document]:
+    documents: dict[str, known.Document] = {known.MEMBERS: base.members.current, known.POLICY: policy.current}
+    if invariants is not None:
+        documents[known.INVARIANTS] = invariants.current.invariants
+    return documents
 
 
 async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, Recovery]:

@@ -25,6 +25,10 @@ class GatewaySettings:
     members_digest: str = setting("sha256:… of the first members document: where all trust begins")
     data_dir: Path = setting("where the outbox, the inbox and the audit trail are kept")
     policy: Path = setting("the release policy; its signature lies beside it with the ending .sig.json")
+    invariants: Path = setting(
+        "what the security officers promise of every release; its signatures lie beside it; left out: nothing",
+        default=Path(),
+    )
     metrics_listen: str = setting("host:port of /metrics; empty: none", default="")
     metrics_clients: Path = setting(
         "file of roots whose certificates may scrape; left out: anybody on that address", default=Path()

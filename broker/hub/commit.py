@@ -172,7 +172,7 @@ class Committer:
         except StoreError as error:
             log.error("not stored: %s", error)  # noqa: TRY400 - a store's errors are a closed set; their text says all
             for waiting in batch:
-                waiting.settle(_refusal_of(error))
+                waiting.settle(refusal_of(error))
             self._end_if_fenced(error)
 
     def _end_if_fenced(self, error: StoreError) -> None:
@@ -269,7 +269,8 @@ def _record_of(admitted: Admitted, probe: ClockProbe | None) -> NewRecord:
     return NewRecord(log_of(header.recipient), admitted.key, admitted.leaf, data, lane=header.lane)
 
 
-def _refusal_of(error: StoreError) -> Refused:
+def refusal_of(error: StoreError) -> Refused:
+    """Return what somebody is told for whom something could not be made durable."""
     if isinstance(error, Full):
         return Refused(Reason.REASON_STORE_FULL, "the hub's disk is full: keep it and try again")
     return Refused(Reason.REASON_UNAVAILABLE, "the hub's store is away: keep it and try again")

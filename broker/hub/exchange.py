@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from broker import limits
 from broker.content import parse_strict
 from broker.hub.follow import FOLLOWERS, Following
+from broker.hub.metrics import STEP_REGISTER
 from broker.hub.readback import read_back
 from broker.hub.submit import SUBMITTERS, Submission
 from broker.refusal import Reason, Refused
 from broker.rpc import or_cut
 from broker.store import StoreError
 from certs.identity import Role
-from vedette.v1.exchange_pb2 import DESCRIPTOR, ReadBackRequest
+from vedette.v1.exchange_pb2 import DESCRIPTOR, ReadBackRequest, Registration
 
 import grpc  # isort: skip
 import grpc.aio  # isort: skip
@@ -67,6 +68,19 @@ class Exchange:
             except StoreError as error:
                 raise Refused(Reason.REASON_UNAVAILABLE, "the hub's store is away: come back in a moment") from error
 
+    async def register(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        """Take over the caller's invariants."""
+        wanted = parse_strict(Registration, request)
+        async with self._parts.door.admit(context, {Role.GATEWAY}, most=limits.STREAMS_PER_MEMBER_MAX) as caller:
+            code = caller.identity.member
+            try:
+                with self._one_of(caller, "Register", limits.REGISTERS_PER_MEMBER_MAX):
+                    registered = await self._parts.registry.register(self._parts.door.members.members[code], wanted)
+            except Refused as refused:
+                self._parts.refusals.note(STEP_REGISTER, code, refused)
+                raise
+            return registered.SerializeToString()
+
     @contextmanager
     def _one_of(self, caller: Caller, call: str, most: int) -> Iterator[None]:
         """Hold one of the calls of a kind that a member may have under way. Raises Refused."""
@@ -83,11 +97,13 @@ class Exchange:
         """Return what a server serves: without serialisers, so that bytes stay bytes."""
         bidirectional = cast("Any", grpc.stream_stream_rpc_method_handler)
         downward = cast("Any", grpc.unary_stream_rpc_method_handler)
+        single = cast("Any", grpc.unary_unary_rpc_method_handler)
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
                 "Submit": bidirectional(self.submit),
                 "Follow": bidirectional(self.follow),
                 "ReadBack": downward(self.read_back),
+                "Register": single(self.register),
             },
         )

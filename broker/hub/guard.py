@@ -1,7 +1,8 @@
 """Step 5b: a second look, at the bytes as the recipient will get them. It can only refuse.
 
 It trusts nothing that step 5 read: it parses the stored bytes again, with other code, and knows the members document
-but no policy of any nation. So a mistake in an origin's release, or in step 5, meets one more wall:
+and what a nation's security officers promise, but no policy of any nation. So a mistake in an origin's release, or in
+step 5, meets one more wall:
 
 * the bytes say what a parser shows, and no more;
 * the pair may exchange, and the label names the recipient;
@@ -10,7 +11,8 @@ but no policy of any nation. So a mistake in an origin's release, or in step 5, 
 * every leaf set in the body is in the allow-list of the pair;
 * who sends may send such a body: a FusedEvent comes from the hub's picture role and from nobody else, and nothing else
   comes from there; time (Tick) is said by nobody on the wire;
-* header and content say the same.
+* header and content say the same;
+* the origin's own invariants hold, as far as the bytes tell (`broker.hub.promises`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from vedette.v1.envelope_pb2 import Classification, Envelope, RoutingHeader
 
 if TYPE_CHECKING:
     from broker.hub.admit import Admitted
+    from broker.hub.promises import Promises
     from certs.members import Members, Pair
 
 # What a nation may say. A Canary is its gateway's own; it carries nothing of the nation's.
@@ -36,8 +39,8 @@ _NATIONAL: Final = frozenset(
 _PICTURE: Final = frozenset({"fused"})
 
 
-def guard(admitted: Admitted, *, role: Role, members: Members) -> None:
-    """Step 5b. Raises Refused; returns nothing, because it adds nothing."""
+def guard(admitted: Admitted, *, role: Role, members: Members, promises: Promises | None = None) -> None:
+    """Step 5b. Raises Refused; returns nothing, because it adds nothing. `promises`: the origin's, if it has any."""
     try:
         envelope = Envelope.FromString(admitted.sealed)
         header = RoutingHeader.FromString(envelope.header)
@@ -59,6 +62,9 @@ def guard(admitted: Admitted, *, role: Role, members: Members) -> None:
         for path in set_leaves(content):
             if not pair.permits(path):
                 raise Refused(Reason.REASON_LEAF_NOT_ALLOWED, f"{path} is outside the allow-list of this pair")
+    # 5b.10 nothing against what the origin's own security officers promise
+    if promises is not None and role is Role.GATEWAY:
+        promises.check(header, content, received_ns=admitted.received_ns)
 
 
 def _check_label(header: RoutingHeader, pair: Pair) -> None:

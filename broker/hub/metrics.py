@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge
 
 from broker import limits
+from broker.hub.promises import BrokenPromiseError
 from broker.limits import SECOND_NS
 from broker.refusal import reason_name
 from broker.stages import Leg, Metrics, labels_of, lane_label, mode_label
@@ -35,6 +36,7 @@ _DAY_S: Final = 24 * 3600
 STEP_SUBMIT: Final = "4-submit"  # the stream itself: hello, frames, credits
 STEP_ADMIT: Final = "5-admit"
 STEP_GUARD: Final = "5b-guard"
+STEP_REGISTER: Final = "register"  # of a nation's invariants, before its envelopes
 STEP_STORE: Final = "6-store"
 STEP_ROUTE: Final = "7-route"
 
@@ -62,11 +64,25 @@ class HubMetrics(Metrics):
         self.log_records = Gauge("vedette_log_records", "The newest position of a log.", ["recipient"], registry=reg)
         self.store_bytes = Gauge("vedette_store_bytes", "Size of the store on disk.", registry=reg)
         self.views_starts = Counter("vedette_views_starts_total", "Starts of the fusion process.", registry=reg)
+        self.guard_refused = Counter(
+            "vedette_guard_refused_total",
+            "Envelopes that an invariant of their own origin stopped; fault: the guard itself is broken.",
+            ["origin", "promise"],
+            registry=reg,
+        )
+        self.guard_version = Gauge(
+            "vedette_guard_invariants_version",
+            "Version of the origin's invariants that the guard holds it to; 0: registered, and unreadable to this hub.",
+            ["origin"],
+            registry=reg,
+        )
         self.ready = Gauge("vedette_ready", "1 while ready.", ["service"], registry=reg)
 
     def refused(self, step: str, origin: str, refused: Refused) -> None:
         """Count a refusal."""
         self.refusals.labels(step, origin, reason_name(refused.reason)).inc()
+        if isinstance(refused, BrokenPromiseError):
+            self.guard_refused.labels(origin, refused.promise.value).inc()
 
     def stored(self, admitted: Admitted, position: int, stored_ns: int) -> Labels:
         """Observe an envelope that has become durable at a position. Returns its labels, for `sent`."""

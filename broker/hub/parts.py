@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from broker.hub.drain import Drain
     from broker.hub.metrics import HubMetrics
     from broker.hub.refusals import Refusals
+    from broker.hub.registry import Registry
     from broker.hub.route import Router
     from broker.hub.runs import Runs
     from broker.rpc import Door
@@ -24,6 +25,7 @@ class Parts:
     door: Door
     store: Store
     recorded: Recorded
+    registry: Registry
     runs: Runs
     committer: Committer
     router: Router

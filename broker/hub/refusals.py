@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker.hub.promises import BrokenPromiseError
 from broker.refusal import reason_name
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Refusals:
             self._more[kind] += 1
             return
         self._more[kind] = 0
+        if isinstance(refused, BrokenPromiseError):  # the origin's release went wrong, and this is the last wall
+            log.critical(
+                "GUARD stopped origin=%s invariant=%s promise=%s", origin, refused.invariant_id, refused.promise
+            )
         log.warning("refused step=%s origin=%s reason=%s", *kind)
         self._audit.note("refused", step=kind.step, origin=kind.origin, reason=kind.reason, detail=refused.detail)
 

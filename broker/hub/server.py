@@ -35,6 +35,7 @@ from broker.hub.metrics import HubMetrics
 from broker.hub.parts import Parts
 from broker.hub.readiness import ROUTING, Readiness
 from broker.hub.refusals import Refusals
+from broker.hub.registry import Registry
 from broker.hub.retention import keep_forgetting
 from broker.hub.route import Router
 from broker.hub.runs import Runs
@@ -213,6 +214,7 @@ async def _assemble(store: Store, audit: AuditTrail, members: Members, clock: Cl
         door=Door(members, clock),
         store=store,
         recorded=recorded,
+        registry=await Registry.load(store, metrics, audit),
         runs=await Runs.begin(store),
         committer=Committer(store, recorded, router, metrics, clock),
         router=router,

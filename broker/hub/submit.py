@@ -220,7 +220,8 @@ class Submission:
                 now_ns=parts.clock.wall_ns(),
             )
             step = STEP_GUARD
-            guard(admitted, role=self._role, members=parts.door.members)
+            promises = parts.registry.of(self._member)
+            guard(admitted, role=self._role, members=parts.door.members, promises=promises)
             step = STEP_STORE
             settled = parts.committer.put(admitted, probe=self._probe)
         except Refused as refused:

@@ -184,6 +184,7 @@ class LyingHub(ExchangeServicer):
     behind: int = 0
     clock_ahead_s: float | None = None  # what it makes others believe of its clock; None: it tells no time
     submitted: list[bytes] = field(default_factory=list)
+    registered: list[exchange_pb2.Registration] = field(default_factory=list)
     calls: int = 0
     _outbox: asyncio.Queue[exchange_pb2.FollowResponse] = field(default_factory=asyncio.Queue)
     _delivered: bytes = b""
@@ -217,6 +218,10 @@ class LyingHub(ExchangeServicer):
 
     async def ReadBack(self, request: Any, context: Any) -> AsyncIterator[exchange_pb2.ReadBackResponse]:  # noqa: ARG002, N802
         yield exchange_pb2.ReadBackResponse(envelopes=self.kept)
+
+    async def Register(self, request: exchange_pb2.Registration, context: Any) -> exchange_pb2.Registered:  # noqa: ARG002, N802
+        self.registered.append(request)
+        return exchange_pb2.Registered()
 
     async def _read(self, requests: AsyncIterator[exchange_pb2.FollowRequest]) -> None:
         async for request in requests:

@@ -50,6 +50,11 @@ class ExchangeStub:
                 request_serializer=vedette_dot_v1_dot_exchange__pb2.ReadBackRequest.SerializeToString,
                 response_deserializer=vedette_dot_v1_dot_exchange__pb2.ReadBackResponse.FromString,
                 _registered_method=True)
+        self.Register = channel.unary_unary(
+                '/vedette.v1.Exchange/Register',
+                request_serializer=vedette_dot_v1_dot_exchange__pb2.Registration.SerializeToString,
+                response_deserializer=vedette_dot_v1_dot_exchange__pb2.Registered.FromString,
+                _registered_method=True)
 
 
 class ExchangeServicer:
@@ -76,6 +81,13 @@ class ExchangeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Register(self, request, context):
+        """Before step 5b: the invariants that the hub is to hold the caller's own envelopes to. Durable when it is answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +105,11 @@ def add_ExchangeServicer_to_server(servicer, server):
                     servicer.ReadBack,
                     request_deserializer=vedette_dot_v1_dot_exchange__pb2.ReadBackRequest.FromString,
                     response_serializer=vedette_dot_v1_dot_exchange__pb2.ReadBackResponse.SerializeToString,
+            ),
+            'Register': grpc.unary_unary_rpc_method_handler(
+                    servicer.Register,
+                    request_deserializer=vedette_dot_v1_dot_exchange__pb2.Registration.FromString,
+                    response_serializer=vedette_dot_v1_dot_exchange__pb2.Registered.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +193,33 @@ class Exchange:
             '/vedette.v1.Exchange/ReadBack',
             vedette_dot_v1_dot_exchange__pb2.ReadBackRequest.SerializeToString,
             vedette_dot_v1_dot_exchange__pb2.ReadBackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Register(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vedette.v1.Exchange/Register',
+            vedette_dot_v1_dot_exchange__pb2.Registration.SerializeToString,
+            vedette_dot_v1_dot_exchange__pb2.Registered.FromString,
             options,
             channel_credentials,
             insecure,

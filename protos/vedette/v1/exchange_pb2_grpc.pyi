@@ -38,6 +38,8 @@ class ExchangeStub:
     """Step 7. Everything in the caller's own log after a position, then live."""
     ReadBack: _grpc.UnaryStreamMultiCallable[_exchange_pb2.ReadBackRequest, _exchange_pb2.ReadBackResponse]
     """The caller's own sealed envelopes, as the hub holds them: for a gateway that lost its outbox."""
+    Register: _grpc.UnaryUnaryMultiCallable[_exchange_pb2.Registration, _exchange_pb2.Registered]
+    """Before step 5b: the invariants that the hub is to hold the caller's own envelopes to. Durable when it is answered."""
 
 @_typing.type_check_only
 class ExchangeAsyncStub(ExchangeStub):
@@ -48,6 +50,8 @@ class ExchangeAsyncStub(ExchangeStub):
     """Step 7. Everything in the caller's own log after a position, then live."""
     ReadBack: _aio.UnaryStreamMultiCallable[_exchange_pb2.ReadBackRequest, _exchange_pb2.ReadBackResponse]  # type: ignore[assignment]
     """The caller's own sealed envelopes, as the hub holds them: for a gateway that lost its outbox."""
+    Register: _aio.UnaryUnaryMultiCallable[_exchange_pb2.Registration, _exchange_pb2.Registered]  # type: ignore[assignment]
+    """Before step 5b: the invariants that the hub is to hold the caller's own envelopes to. Durable when it is answered."""
 
 class ExchangeServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -73,5 +77,13 @@ class ExchangeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_pb2.ReadBackResponse], _abc.AsyncIterator[_exchange_pb2.ReadBackResponse]]:
         """The caller's own sealed envelopes, as the hub holds them: for a gateway that lost its outbox."""
+
+    @_abc_1.abstractmethod
+    def Register(
+        self,
+        request: _exchange_pb2.Registration,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_pb2.Registered, _abc.Awaitable[_exchange_pb2.Registered]]:
+        """Before step 5b: the invariants that the hub is to hold the caller's own envelopes to. Durable when it is answered."""
 
 def add_ExchangeServicer_to_server(servicer: ExchangeServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

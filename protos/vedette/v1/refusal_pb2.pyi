@@ -87,7 +87,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_BODY_FORM: _Reason.ValueType  # 67
     """a form of body that is not spoken here"""
     REASON_REPLAYED: _Reason.ValueType  # 68
-    """older than the replay window"""
+    """older than the replay window, or than the document in force"""
     REASON_CONFLICT: _Reason.ValueType  # 69
     """the same identity with other bytes"""
     REASON_EPOCH: _Reason.ValueType  # 70
@@ -102,6 +102,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """a field outside the allow-list of this pair"""
     REASON_THIRD_PARTY: _Reason.ValueType  # 82
     """another member's data without its permission"""
+    REASON_INVARIANT: _Reason.ValueType  # 83
+    """against what the origin's own security officers promise of its releases"""
+    REASON_NOT_SIGNED: _Reason.ValueType  # 84
+    """a document that those have not signed, or not enough of them, who must"""
     REASON_NO_CREDIT: _Reason.ValueType  # 100
     """Capacity.
     more was sent than was granted
@@ -183,7 +187,7 @@ REASON_BAD_SEAL: Reason.ValueType  # 66
 REASON_BODY_FORM: Reason.ValueType  # 67
 """a form of body that is not spoken here"""
 REASON_REPLAYED: Reason.ValueType  # 68
-"""older than the replay window"""
+"""older than the replay window, or than the document in force"""
 REASON_CONFLICT: Reason.ValueType  # 69
 """the same identity with other bytes"""
 REASON_EPOCH: Reason.ValueType  # 70
@@ -198,6 +202,10 @@ REASON_LEAF_NOT_ALLOWED: Reason.ValueType  # 81
 """a field outside the allow-list of this pair"""
 REASON_THIRD_PARTY: Reason.ValueType  # 82
 """another member's data without its permission"""
+REASON_INVARIANT: Reason.ValueType  # 83
+"""against what the origin's own security officers promise of its releases"""
+REASON_NOT_SIGNED: Reason.ValueType  # 84
+"""a document that those have not signed, or not enough of them, who must"""
 REASON_NO_CREDIT: Reason.ValueType  # 100
 """Capacity.
 more was sent than was granted

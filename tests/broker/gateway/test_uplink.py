@@ -20,6 +20,7 @@ from broker.store.memory import open_memory
 from vedette.v1 import envelope_pb2, exchange_pb2
 from vedette.v1.exchange_pb2_grpc import ExchangeServicer, add_ExchangeServicer_to_server
 
+import grpc  # isort: skip
 import grpc.aio  # isort: skip
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class BusyHub(ExchangeServicer):
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - gRPC's interface
     ) -> AsyncIterator[exchange_pb2.ReadBackResponse]:
         yield exchange_pb2.ReadBackResponse()
+
+    async def Register(  # noqa: N802 - gRPC's name
+        self,
+        request: exchange_pb2.Registration,  # noqa: ARG002 - gRPC's interface
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> exchange_pb2.Registered:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        raise AssertionError
 
     async def until(self, count: int) -> None:
         async with asyncio.timeout(10):
