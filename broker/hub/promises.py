@@ -26,7 +26,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.hub.when import Condition, Facts, NotPlainError
 from broker.instant import exercise_ns, nanoseconds
@@ -93,8 +93,7 @@ class BrokenPromiseError(Refused):
         self.promise = promise
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """A leaf as it stands in the bytes."""
 
     path: str
@@ -150,32 +149,33 @@ def _first_broken(
     if _only_takes_back(facts.content, seen):
         return None
     for kept in promised:
-        # The condition comes last: it costs most, and honest messages break nothing.
+        # The condition comes last: it costs most, and honest messages break little.
         broken = _broken(kept.invariant, seen, header, facts.content.header, received_ns)
         if broken is not None and kept.condition.holds(facts):
-            return broken
+            return BrokenPromiseError(kept.invariant.invariant_id, *broken)
     return None
 
 
 def _broken(
     invariant: Invariant, seen: list[_Seen], header: RoutingHeader, inner: ContentHeader, received_ns: int
-) -> BrokenPromiseError | None:
+) -> tuple[Promise, str] | None:
     """Return what it would be refused for if the condition holds."""
-    number = invariant.invariant_id
     if invariant.is_everything:
-        return BrokenPromiseError(number, Promise.NEVER, "nothing of it may go to this recipient")
+        return Promise.NEVER, "nothing of it may go to this recipient"
     for leaf in seen:
-        if leaf.path not in invariant.never:
-            continue
-        if invariant.finer_than is None and not _may_be_the_cells(leaf):
-            return BrokenPromiseError(number, Promise.NEVER, f"{leaf.path} may not go to this recipient")
-        if invariant.finer_than is not None and _is_finer(leaf, invariant.finer_than):
-            return BrokenPromiseError(number, Promise.FINER, f"{leaf.path} is too exact for this recipient")
+        if leaf.path in invariant.never and _is_too_much(leaf, invariant.finer_than):
+            promise = Promise.NEVER if invariant.finer_than is None else Promise.FINER
+            return promise, f"{leaf.path} is more than may go to this recipient"
     if not invariant.caveats.issubset(header.label.caveats):
-        return BrokenPromiseError(number, Promise.CAVEATS, "the label lacks a caveat")
+        return Promise.CAVEATS, "the label lacks a caveat"
     if invariant.delay_s and _is_early(invariant.delay_s, header, inner, received_ns):
-        return BrokenPromiseError(number, Promise.DELAY, "released before its delay")
+        return Promise.DELAY, "released before its delay"
     return None
+
+
+def _is_too_much(leaf: _Seen, finest: Finest | None) -> bool:
+    """Say whether a leaf is shown that may never be, or more exactly than it may be."""
+    return not _may_be_the_cells(leaf) if finest is None else _is_finer(leaf, finest)
 
 
 def _only_takes_back(content: Content, seen: list[_Seen]) -> bool:
@@ -221,11 +221,8 @@ def _is_in_tenths(value: object) -> bool:
 
 def _spread_deg(message: Message) -> float:
     """Return the uncertainty that a direction carries; a direction without one is exact."""
-    for field, value in message.ListFields():
-        leaf = _fields_of(message.DESCRIPTOR).coarsening.get(field.name)
-        if leaf == Coarsening.COARSENING_ANGLE_SPREAD:
-            return float(value)
-    return 0.0
+    name = _fields_of(message.DESCRIPTOR).spread
+    return float(getattr(message, name)) if name else 0.0
 
 
 def _is_early(delay_s: float, header: RoutingHeader, inner: ContentHeader, received_ns: int) -> bool:
@@ -243,19 +240,43 @@ def _is_early(delay_s: float, header: RoutingHeader, inner: ContentHeader, recei
 # --- what is set ------------------------------------------------------------------------------------------------------
 
 
+class _Field(NamedTuple):
+    """What is known of a field, wherever its message stands."""
+
+    name: str
+    coarsening: Coarsening.ValueType | None  # of a leaf; None for what is none
+    has_leaves: bool  # below it
+    is_repeated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Fields:
     """What is known of a message type."""
 
     cell: str  # the name of its Cell; "" for none
-    coarsening: Mapping[str, Coarsening.ValueType]  # of its leaves
+    by_number: Mapping[int, _Field]
+    spread: str  # the name of what says how uncertain its direction is; "" for none
+
+
+_LEAF: Final = {each.fields[-1].full_name: each.coarsening for each in LEAVES.values()}
 
 
 @cache
 def _fields_of(descriptor: Descriptor) -> _Fields:
-    cell = next((each.name for each in descriptor.fields if _is_cell(each)), "")
-    below = {each.fields[-1].full_name: each.coarsening for each in LEAVES.values()}
-    return _Fields(cell, {each.name: below[each.full_name] for each in descriptor.fields if each.full_name in below})
+    cells = [each.name for each in descriptor.fields if _is_cell(each)]
+    spreads = [
+        each.name for each in descriptor.fields if _LEAF.get(each.full_name) == Coarsening.COARSENING_ANGLE_SPREAD
+    ]
+    fields = {
+        each.number: _Field(
+            name=each.name,
+            coarsening=_LEAF.get(each.full_name),
+            has_leaves=each.message_type is not None and each.full_name not in _LEAF and not _is_cell(each),
+            is_repeated=each.is_repeated,
+        )
+        for each in descriptor.fields
+    }
+    return _Fields(cells[0] if cells else "", fields, spreads[0] if spreads else "")
 
 
 def _is_cell(field: FieldDescriptor) -> bool:
@@ -267,11 +288,11 @@ def _leaves(message: Message, above: str, cell: Cell | None) -> Iterator[_Seen]:
     fields = _fields_of(message.DESCRIPTOR)
     if fields.cell:
         cell = getattr(message, fields.cell)
-    for field, value in message.ListFields():
-        path = f"{above}{field.name}"
-        coarsening = fields.coarsening.get(field.name)
-        if coarsening is not None:
-            yield _Seen(path, coarsening, value, cell, message)
-        elif field.message_type is not None and not _is_cell(field):
+    for descriptor, value in message.ListFields():
+        field = fields.by_number[descriptor.number]
+        path = above + field.name
+        if field.coarsening is not None:
+            yield _Seen(path, field.coarsening, value, cell, message)
+        elif field.has_leaves:
             for each in value if field.is_repeated else (value,):
-                yield from _leaves(each, f"{path}.", cell)
+                yield from _leaves(each, path + ".", cell)
