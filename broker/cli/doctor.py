@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from broker.gateway.settings import GatewaySettings
+    from broker.members import MembersInForce
 
 DAYS_LEFT_WARN = 14.0
 
@@ -104,7 +105,21 @@ def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
         yield Finding("D05 policy", good=in_force, text=text)
     except PolicyRefused as error:
         yield Finding("D05 policy", good=False, text=str(error), exit=Exit.UNVERIFIED)
+    yield from _invariants(settings, members)
     yield _disk(settings.data_dir)
+
+
+def _invariants(settings: GatewaySettings, members: MembersInForce) -> Iterator[Finding]:
+    from broker.gateway.invariants import InvariantsRefused, read_invariants
+
+    if settings.invariants == Path():
+        return
+    code = "D09 invariants"
+    try:
+        read = read_invariants(settings.invariants, nation=settings.nation, members=members)
+        yield Finding(code, good=True, text=f"version {read.invariants.version} is signed by the security officers")
+    except InvariantsRefused as error:
+        yield Finding(code, good=False, text=str(error), exit=Exit.UNVERIFIED)
 
 
 def _certificate(settings: GatewaySettings, members: object, now_ns: int) -> Iterator[Finding]:
