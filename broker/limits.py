@@ -125,6 +125,11 @@ CONDITIONS_AT_ONCE_MAX: Final = 40  # as one expression: of 2 000 characters eac
 CONDITIONS_COMPILED_MAX: Final = 8_192  # CEL expressions kept: two policies of most rules, alone and in lists
 POLICY_DECISIONS_MAX: Final = 4_096  # outcomes of one policy that are remembered, by recipient, body and matching rules
 POLICIES_COMPILED_MAX: Final = 8  # kept compiled: the active one, the one before it for held messages, drafts
+IMPACT_KINDS_MAX: Final = 16_384  # of decisions that a replay counts apart before it sums them up: some ten MiB
+SHADOW_QUEUE_MAX: Final = (
+    1_024  # messages that wait for a draft in the shadow: seconds of traffic, then they are skipped
+)
+SHADOW_FAULTS_MAX: Final = 10  # of a draft in the shadow, then it ends: the log need not say more
 
 # --- fusion -----------------------------------------------------------------------------------------------------------
 HORIZON_S: Final = 180.0  # how late a message may be and still be folded by exact replay
