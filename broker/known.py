@@ -58,6 +58,11 @@ def entry(name: str, document: Document) -> dict[str, bytes]:
     return {PREFIX + name: document.version.to_bytes(_VERSION_BYTES, "big") + document.digest.encode()}
 
 
+def is_newest(state: Mapping[str, bytes], name: str, document: Document) -> bool:
+    """Return whether a document is the newest that was in force, from what `Store.state(PREFIX)` returned."""
+    return entry(name, document).items() <= state.items()
+
+
 async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document]]) -> None:
     """Keep which documents are in force, until cancelled."""
     written: dict[str, bytes] = {}
@@ -70,3 +75,4 @@ async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document
                 await store.append([], state=state)
                 written = state
         await asyncio.sleep(LOOK_S)
+
