@@ -75,4 +75,3 @@ async def keep_known(store: Store, documents: Callable[[], Mapping[str, Document
                 await store.append([], state=state)
                 written = state
         await asyncio.sleep(LOOK_S)
-

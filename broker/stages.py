@@ -128,6 +128,25 @@ class Metrics:
         self.policy_rejected = Counter(
             "vedette_policy_rejected_total", "Policy files that were not taken over.", registry=reg
         )
+        # Of a draft in the shadow: recipients are members, changes a closed set, rules those of one document.
+        self.shadow_info = Gauge(
+            "vedette_shadow_info", "The draft that runs in the shadow.", ["version", "digest"], registry=reg
+        )
+        self.shadow_decisions = Counter(
+            "vedette_shadow_decisions_total",
+            "What a draft in the shadow would have changed; never what was done.",
+            ["recipient", "change"],
+            registry=reg,
+        )
+        self.shadow_rule_matches = Counter(
+            "vedette_shadow_rule_matches_total",
+            "Decisions in which a rule of the draft matched.",
+            ["rule"],
+            registry=reg,
+        )
+        self.shadow_skipped = Counter(
+            "vedette_shadow_skipped_total", "Messages that the shadow had no time for.", registry=reg
+        )
         self.members_expiry = Gauge(
             "vedette_members_expiry_timestamp_seconds",
             "When the members document in force expires: from then on, no process starts with it.",

@@ -104,6 +104,8 @@ class Pipeline:
     notes: Notes
     signer_of: Callable[[int], Signer]
     schema_version_of: Callable[[str], int]
+    # Told of each batch when all is done: for a draft in the shadow. It neither raises nor waits.
+    on_disclosed: Callable[[Sequence[tuple[Taken, Disclosed]]], None] = lambda _disclosed: None
     _queue: asyncio.Queue[Waiting | Outgoing | Forgetting] = field(
         default_factory=lambda: asyncio.Queue(maxsize=limits.QUEUE_RECORDS_MAX)
     )
@@ -178,6 +180,7 @@ class Pipeline:
             raise
         else:
             self._note(*done)
+            self.on_disclosed(done.disclosed)
 
     async def _forget_held(self, items: Sequence[Item]) -> None:
         """Withhold a held message for good."""

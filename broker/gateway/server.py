@@ -33,6 +33,7 @@ from broker.gateway.policy import PolicyInForce, PolicyRefused
 from broker.gateway.recover import Recovery
 from broker.gateway.registrar import Registrar
 from broker.gateway.retention import Retention
+from broker.gateway.shadow import Shadow
 from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
 from broker.gateway.uplink import Uplink
@@ -114,6 +115,8 @@ async def run(settings: GatewaySettings) -> None:
         await _check_not_older(base, policy, invariants)
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
+        shadow = Shadow(base.us, lambda: policy.current, base.metrics, base.clock)
+        pipeline.on_disclosed = shadow.note
         retention = Retention(base.store, pipeline, settings.retention_days * _DAY_S)
         await retention.load()
         channels = [_channel(settings, base.members.current) for _ in range(2)]
@@ -161,6 +164,7 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(pipeline.run())
                 group.create_task(keep_trying("downlink", downlink.run))
                 group.create_task(policy.watch())
+                group.create_task(shadow.run())
                 group.create_task(base.members.watch())
                 group.create_task(known.keep_known(base.store, lambda: _documents(base, policy, invariants)))
                 if invariants is not None:
