@@ -115,8 +115,7 @@ async def run(settings: GatewaySettings) -> None:
         await _check_not_older(base, policy, invariants)
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
-        shadow = Shadow(base.us, lambda: policy.current, base.metrics, base.clock)
-        pipeline.on_disclosed = shadow.note
+        shadow = _shadow(base, policy, pipeline)
         retention = Retention(base.store, pipeline, settings.retention_days * _DAY_S)
         await retention.load()
         channels = [_channel(settings, base.members.current) for _ in range(2)]
@@ -241,6 +240,13 @@ def _documents(
     if invariants is not None:
         documents[known.INVARIANTS] = invariants.current.invariants
     return documents
+
+
+def _shadow(base: Foundation, policy: PolicyInForce, pipeline: Pipeline) -> Shadow:
+    """Return what tries drafts on the messages that the pipeline is done with."""
+    shadow = Shadow(base.us, lambda: policy.current, base.metrics, base.clock)
+    pipeline.on_disclosed = shadow.note
+    return shadow
 
 
 async def _pipeline(base: Foundation, policy: PolicyInForce) -> tuple[Pipeline, Recovery]:
