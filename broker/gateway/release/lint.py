@@ -6,12 +6,13 @@ and says what to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from broker.gateway.release.cases import cases
 from broker.gateway.release.conditions import Truth
 from broker.gateway.release.engine import settle
+from broker.gateway.release.finding import Finding, Severity
+from broker.gateway.release.inference import inferred
 from broker.gateway.release.policy import SELF, Effect, Policy, PolicyError, Rule
 from broker.gateway.release.timely import untimely
 from broker.leaves import BODIES_UNDER_POLICY, LEAVES
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Severity", "lint"]
 
 
-class Severity(Enum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong, and where. Lines and columns count from 1."""
-
-    severity: Severity
-    code: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.severity.value} {self.code}: {self.message}"
-
-
 def lint(text: str, *, nation: str | None = None, members: Collection[str] | None = None) -> list[Finding]:
     """Return what is wrong with the document, in its order. An error of reading hides all that comes after it."""
     try:
@@ -53,7 +33,9 @@ def lint(text: str, *, nation: str | None = None, members: Collection[str] | Non
         message = f"{error.reason} ({error.hint})" if error.hint else error.reason
         return [Finding(Severity.ERROR, "unreadable", error.line, error.column, message)]
     findings = [*_unplaced(policy), *_never(policy), *_coarse_forms(policy), *_own_picture(policy)]
-    findings += [_warning(each.rule, each.code, each.message) for each in untimely(policy)]
+    looked_at = list(cases(policy))
+    remarks = (*untimely(policy, looked_at), *inferred(policy, looked_at))
+    findings += [_warning(each.rule, each.code, each.message) for each in remarks]
     return sorted(findings, key=lambda finding: (finding.line, finding.column, finding.code))
 
 

@@ -72,9 +72,12 @@ KOR = shipped_policy("KOR").partition("\nrules:\n")[0] + "\nrules:\n"
 OWN = "- {id: S, effect: release, to: [self], when: 'true', give: {when_observed: exact, status: exact}, reason: r}\n"
 
 
+TIMELY = {"late-first-report", "withheld-time-waits", "too-late-for-fusion", "places-average-out"}
+
+
 def timely(rules: str) -> list[tuple[str, str]]:
-    """Return the codes and texts of the findings about a policy of these rules, with KOR's groups."""
-    found = lint(KOR + OWN + rules, nation="KOR")
+    """Return what lint says of times in a policy of these rules, with KOR's groups."""
+    found = [finding for finding in lint(KOR + OWN + rules, nation="KOR") if finding.code in TIMELY]
     lines = (KOR + OWN + rules).splitlines()
     for finding in found:
         rule_id = finding.message.partition(":")[0]
