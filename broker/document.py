@@ -29,6 +29,7 @@ __all__ = ["Listing", "Part", "PolicyError", "Section", "Text", "read", "section
 LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 # YAML 1.1's implicit booleans and null (yaml.org/type/bool.html), as PyYAML and others resolve them.
 IMPLICIT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
+BLOCK: Final = frozenset({"|", ">"})
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -42,6 +43,7 @@ class PolicyError(ValueError):
         self.column = column
         self.reason = reason
         self.hint = hint
+        self.more: tuple[PolicyError, ...] = ()  # what else is wrong, where that could be told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,25 @@ class Text(Part):
 
     value: str
     literal: bool
+    raw: str = ""  # as it stands in the document, quotes and all
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return line and column of a character of the value, counted from 0.
+
+        YAML folds lines and takes indentation away, and adds nothing but spaces: the characters that are no spaces
+        stand in the document in the same order. Where escapes are folded too, it is the place of the whole text.
+        """
+        is_block = self.raw[:1] in BLOCK
+        start = len(self.raw.partition("\n")[0]) if is_block else int(self.literal)
+        if "\n" not in self.raw:
+            return self.line, self.column + start + index
+        solid = [at for at in range(start, len(self.raw)) if not self.raw[at].isspace()]
+        before = sum(not each.isspace() for each in self.value[:index])
+        if (self.literal and not is_block and ("\\" in self.raw or "''" in self.raw)) or before >= len(solid):
+            return self.line, self.column
+        above = self.raw[: solid[before]]
+        is_first = "\n" not in above
+        return self.line + above.count("\n"), len(above.rpartition("\n")[2]) + (self.column if is_first else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +128,7 @@ def read(text: str) -> Section:
         ) from None
     except yaml.YAMLError:
         raise PolicyError(1, 1, "not YAML: a character that may not stand in it") from None
-    part = _part(node) if node is not None else Text(1, 1, "", literal=False)
+    part = _part(node, text) if node is not None else Text(1, 1, "", literal=False)
     if not isinstance(part, Section):
         raise part.refuse("a policy document is a mapping", "begin with `format: …`")
     return part
@@ -130,15 +151,15 @@ def _guarded(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
         yield event
 
 
-def _part(node: yaml.Node) -> Part:
+def _part(node: yaml.Node, text: str) -> Part:
     line, column = _place(node.start_mark)
     match node:
         case yaml.MappingNode():
-            return _section(node, line, column)
+            return _section(node, line, column, text)
         case yaml.SequenceNode():
-            return Listing(line, column, tuple(_part(each) for each in node.value))
+            return Listing(line, column, tuple(_part(each, text) for each in node.value))
         case yaml.ScalarNode():
-            return _text(node, line, column)
+            return _text(node, line, column, text)
         case _:
             raise PolicyError(line, column, "not a mapping, a sequence or text")
 
@@ -153,11 +174,11 @@ def _place(mark: _Mark | None) -> tuple[int, int]:
     return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
-def _section(node: yaml.MappingNode, line: int, column: int) -> Section:
+def _section(node: yaml.MappingNode, line: int, column: int, text: str) -> Section:
     entries: dict[str, Part] = {}
     keys: dict[str, Text] = {}
     for key_node, value_node in node.value:
-        key = _part(key_node)
+        key = _part(key_node, text)
         if not isinstance(key, Text):
             raise key.refuse("a key must be text")
         if key.value == "<<":
@@ -165,11 +186,11 @@ def _section(node: yaml.MappingNode, line: int, column: int) -> Section:
         if key.value in entries:
             raise key.refuse(f"{key.value!r} stands here twice", f"first in line {keys[key.value].line}")
         keys[key.value] = key
-        entries[key.value] = _part(value_node)
+        entries[key.value] = _part(value_node, text)
     return Section(line, column, entries, keys)
 
 
-def _text(node: yaml.ScalarNode, line: int, column: int) -> Text:
+def _text(node: yaml.ScalarNode, line: int, column: int, text: str) -> Text:
     value: str = node.value
     is_plain = not node.style  # None by PyYAML's own reader, empty by libyaml
     if is_plain and value.lower() in IMPLICIT:
@@ -178,7 +199,8 @@ def _text(node: yaml.ScalarNode, line: int, column: int) -> Text:
         raise PolicyError(line, column, "empty", "write a value, or '' for none")
     if CONTROL.search(value):
         raise PolicyError(line, column, "an invisible character", "delete it and type the value again")
-    return Text(line, column, value, literal=not is_plain)
+    raw = text[node.start_mark.index : node.end_mark.index]
+    return Text(line, column, value, literal=not is_plain, raw=raw)
 
 
 def text_of(part: Part) -> str:

@@ -166,7 +166,7 @@ def condition(text: str) -> Predicate:
     try:
         compiled = environment().compile(text)
     except RuntimeError as error:  # what the binding raises for every error of parsing and checking
-        raise _as_condition_error(str(error)) from None
+        raise _as_condition_error(str(error), text) from None
     if compiled.return_type() != cel.Type.BOOL:
         raise ConditionError(1, "must be true or false", "compare it with something")
     if _is_deep(text):
@@ -188,12 +188,12 @@ def _is_deep(text: str) -> bool:
 _CEL_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
-def _as_condition_error(message: str) -> ConditionError:
+def _as_condition_error(message: str, text: str) -> ConditionError:
     found = _CEL_ERROR.search(message)
     if found is None:
         return ConditionError(1, "CEL does not accept it")
     line, column, reason = found.groups()
-    where = int(column) if line == "1" else 1
+    where = int(column) + sum(len(above) + 1 for above in text.split("\n")[: int(line) - 1])
     return ConditionError(where, reason.replace("(in container 'vedette.v1')", "").strip())
 
 

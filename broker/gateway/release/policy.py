@@ -206,9 +206,16 @@ def _rules(part: Part, recipients: tuple[str, ...], groups: Mapping[str, tuple[s
     if len(part.items) > limits.POLICY_RULES_MAX:
         raise part.refuse(f"more than {limits.POLICY_RULES_MAX} rules")
     rules: dict[str, Rule] = {}
-    for each in part.items:
-        rule = rule_of(each, recipients=recipients, groups=groups)
-        if rule.rule_id in rules:
-            raise each.refuse(f"{rule.rule_id} is there twice", f"first in line {rules[rule.rule_id].line}")
-        rules[rule.rule_id] = rule
+    errors: list[PolicyError] = []
+    for each in part.items:  # a rule says nothing of another, so that all their errors can be told at once
+        try:
+            rule = rule_of(each, recipients=recipients, groups=groups)
+            if rule.rule_id in rules:
+                raise each.refuse(f"{rule.rule_id} is there twice", f"first in line {rules[rule.rule_id].line}")
+            rules[rule.rule_id] = rule
+        except PolicyError as error:
+            errors.append(error)
+    if errors:
+        errors[0].more = tuple(errors[1:])
+        raise errors[0]
     return tuple(rules.values())

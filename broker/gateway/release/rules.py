@@ -187,7 +187,6 @@ def _predicate(part: Part, text: str, recipients: Collection[str]) -> Predicate:
 
 
 def _at(part: Part, error: ConditionError) -> PolicyError:
-    """Place an error of a condition in the document: exactly, where its text stands in one line as it is."""
-    reason = f"condition, character {error.at}: {error.reason}"
-    offset = error.at - 1 + (1 if isinstance(part, Text) and part.literal else 0)
-    return PolicyError(part.line, part.column + offset, reason, error.hint)
+    """Place an error of a condition in the document."""
+    line, column = part.place(error.at - 1) if isinstance(part, Text) else (part.line, part.column)
+    return PolicyError(line, column, f"condition, character {error.at}: {error.reason}", error.hint)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import inspect
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,20 +11,24 @@ import pytest
 from broker import limits
 from broker.demo.world import shipped_policy
 from broker.gateway.release import Severity, lint
+from broker.gateway.release.finding import MEANINGS, Finding
 
 
 @pytest.fixture
 def text(maker: Any) -> str:
     """Return a policy of the two rules that `Maker` always writes, with every leaf placed."""
-    return str(maker(7).policy_text(rules=0))
+    return str(maker(7).policy_text(rules=0)).replace("reason: r}", "reason: as agreed}")
 
 
 GIVEN = ", ".join(f"group_{number}: exact" for number in range(7))  # all that `maker(7)` makes
-SELF = f"- {{id: S, effect: release, to: [self], when: 'true', give: {{{GIVEN}}}, reason: own picture}}\n"
+SELF = f"- {{id: S, effect: release, to: [self], when: 'true', give: {{{GIVEN}}}, reason: for the own picture}}\n"
 
 
 def codes(text: str) -> list[tuple[str, str]]:
-    return [(finding.severity.value, finding.code) for finding in lint(text)]
+    found = [(finding.severity.value, finding.code) for finding in lint(text)]
+    return [
+        each for each in found if each[1] not in {"mixed-group", "recipient-gets-nothing"}
+    ]  # the maker's are random
 
 
 def test_a_clean_policy_has_no_findings(text: str) -> None:
@@ -48,9 +55,9 @@ def test_a_document_that_cannot_be_read_is_one_error_with_its_place(text: str) -
 
 
 def test_a_rule_that_can_never_match_is_a_warning_unless_it_stands_guard(text: str) -> None:
-    never = '- {id: NEVER, effect: deny, to: [USA], when: \'body == "track" && to == "JPN"\', reason: r}\n'
+    never = '- {id: NEVER, effect: deny, to: [USA], when: \'body == "track" && to == "JPN"\', reason: as agreed}\n'
     assert ("warning", "never-matches") in codes(text + SELF + never)
-    guard = never.replace("reason: r", "guard: 'true', reason: r")
+    guard = never.replace("reason:", "guard: 'true', reason:")
     assert codes(text.replace("'false'", "'true'") + SELF + guard) == []
 
 
@@ -58,7 +65,7 @@ def test_a_coarse_level_for_leaves_without_a_coarse_form_is_a_warning(text: str)
     head, _, rest = text.partition("groups:\n")
     moved = rest.replace(", launch.source.name", "").replace("launch.source.name, ", "")
     assert moved != rest
-    rule = "- {id: C, effect: release, to: [USA], when: 'true', give: {names: 10km}, reason: r}\n"
+    rule = "- {id: C, effect: release, to: [USA], when: 'true', give: {names: 10km}, reason: as agreed}\n"
     assert ("warning", "no-coarse-form") in codes(f"{head}groups:\n  names: [launch.source.name]\n{moved}{SELF}{rule}")
 
 
@@ -69,7 +76,8 @@ def test_a_policy_that_keeps_its_own_picture_blind_is_a_warning(text: str) -> No
 # --- what keeps a warning waiting, and what averages out --------------------------------------------------------------
 
 KOR = shipped_policy("KOR").partition("\nrules:\n")[0] + "\nrules:\n"
-OWN = "- {id: S, effect: release, to: [self], when: 'true', give: {when_observed: exact, status: exact}, reason: r}\n"
+OWN_GIVES = "give: {when_observed: exact, status: exact}, reason: as agreed"
+OWN = f"- {{id: S, effect: release, to: [self], when: 'true', {OWN_GIVES}}}\n"
 
 
 TIMELY = {"late-first-report", "withheld-time-waits", "too-late-for-fusion", "places-average-out"}
@@ -87,8 +95,8 @@ def timely(rules: str) -> list[tuple[str, str]]:
 
 def release(body: str, levels: str, more: str = "", rule_id: str = "R", when: str = "") -> str:
     condition = f'body == "{body}"{when}'
-    rule = f"id: {rule_id}, effect: release, to: [JPN, USA], when: '{condition}', give: {{{levels}}}, reason: r{more}"
-    return f"- {{{rule}}}\n"
+    gives = f"give: {{{levels}}}, reason: as agreed{more}"
+    return f"- {{id: {rule_id}, effect: release, to: [JPN, USA], when: '{condition}', {gives}}}\n"
 
 
 LAUNCH = "launch_place: 1km, kind: exact"
@@ -122,7 +130,9 @@ def test_another_rule_that_gives_the_exact_time_sends_a_first_report_at_once() -
 def test_a_limit_that_makes_a_first_report_wait_is_named_and_not_what_it_limits() -> None:
     exact = release("launch", f"when_observed: exact, launch_time: exact, {LAUNCH}")
     for when in ("true", '"X" in label.caveats'):
-        limit = f"- {{id: CAP, effect: limit, to: [JPN], when: '{when}', cap: {{launch_time: 60s}}, reason: r}}\n"
+        limit = (
+            f"- {{id: CAP, effect: limit, to: [JPN], when: '{when}', cap: {{launch_time: 60s}}, reason: as agreed}}\n"
+        )
         ((code, text),) = timely(exact + limit)
         assert code == "late-first-report"
         assert text.startswith("CAP: launch_time is at 50km/60s for JPN:")
@@ -153,7 +163,7 @@ def test_a_prediction_that_is_withheld_keeps_nothing_waiting() -> None:
 
 
 def test_what_is_denied_in_any_case_is_no_finding() -> None:
-    deny = "- {id: NEVER, effect: deny, to: [JPN, USA], when: 'body == \"launch\"', reason: r}\n"
+    deny = "- {id: NEVER, effect: deny, to: [JPN, USA], when: 'body == \"launch\"', reason: as agreed}\n"
     assert timely(release("launch", LAUNCH) + deny) == []
 
 
@@ -171,9 +181,8 @@ def test_coarse_places_as_often_as_they_come_average_out() -> None:
 
 def test_a_limit_that_makes_places_coarse_needs_its_interval() -> None:
     exact = release("track", f"{TRACK}, track_place: exact")
-    cap = (
-        "- {id: CAP, effect: limit, to: [USA], when: '\"X\" in label.caveats', cap: {track_place: 50km}, reason: r%s}\n"
-    )
+    when = "when: '\"X\" in label.caveats'"
+    cap = f"- {{id: CAP, effect: limit, to: [USA], {when}, reason: as agreed, cap: {{track_place: 50km}}%s}}\n"
     ((code, text),) = timely(exact + cap % "")
     assert (code, text[:4]) == ("places-average-out", "CAP:")
     assert timely(exact + cap % ", minimum_interval_s: 60") == []
@@ -192,7 +201,9 @@ def test_a_cell_of_time_counts_as_delay_does() -> None:
     most_s = limits.HORIZON_S - 60 - 10
     slow = release("track", "when_observed: exact, track_time: 10s, track_place: exact", f", delay_s: {most_s:g}")
     assert timely(slow) == []
-    cap = "- {id: CAP, effect: limit, to: [USA], when: 'body == \"track\"', cap: {track_time: 60s}, reason: r}\n"
+    cap = (
+        "- {id: CAP, effect: limit, to: [USA], when: 'body == \"track\"', cap: {track_time: 60s}, reason: as agreed}\n"
+    )
     assert [code for code, _ in timely(slow + cap)] == ["too-late-for-fusion"]
     heartbeat = release("heartbeat", "when_observed: exact, heartbeat: exact", ", delay_s: 3600")
     assert timely(heartbeat) == [], "what is not fused may be as late as it likes"
@@ -207,3 +218,77 @@ def test_a_policy_as_long_as_allowed_is_looked_at_in_seconds() -> None:
     began_s = time.process_time()
     assert timely(rules) == []
     assert time.process_time() - began_s < 60
+
+
+# --- reasons, recipients, groups, expiry ------------------------------------------------------------------------------
+
+
+def about(text: str, now_ns: int | None = None) -> list[tuple[str, str, str]]:
+    """Return the codes of the findings, with what stands at their places and what they say."""
+    lines = text.splitlines()
+    found = lint(text, now_ns=now_ns)
+    return [(each.code, lines[each.line - 1][each.column - 1 :], each.message) for each in found]
+
+
+STATUS = release("status", "when_observed: exact, status: exact")
+
+
+@pytest.mark.parametrize(("reason", "rule_id"), [("r", "R"), ("because", "R"), ("kor-rule-1", "KOR-RULE-1")])
+def test_a_reason_that_says_nothing_is_a_warning(reason: str, rule_id: str) -> None:
+    text = KOR + OWN + STATUS.replace("id: R", f"id: {rule_id}").replace("as agreed", reason)
+    ((code, place, message),) = about(text)
+    assert (code, place) == ("empty-reason", f"{{id: {rule_id}, " + place.partition(", ")[2])
+    assert f"the reason {reason!r} says nothing" in message
+    assert about(text.replace(f"reason: {reason}", "reason: as asked")) == []
+
+
+def test_a_recipient_to_whom_nothing_is_released_is_named_where_it_stands() -> None:
+    ((code, place, message),) = about(KOR + OWN + STATUS.replace("[JPN, USA]", "[JPN]"))
+    assert (code, place) == ("recipient-gets-nothing", "USA, JPN]")
+    assert message.startswith("USA: no rule releases anything to it")
+
+
+def test_a_sensors_name_among_other_leaves_is_named_where_it_stands() -> None:
+    moved = KOR.replace("[operator_ack.level]", "[operator_ack.level, track.source.name]")
+    ((code, place, message),) = about(moved.replace("    - track.source.name\n", "") + OWN + STATUS)
+    assert (code, place) == ("mixed-group", "track.source.name]")
+    assert "acknowledgement holds other leaves too" in message
+
+
+DAY_NS = 86_400 * 10**9
+EXPIRES_NS = 1_830_297_600 * 10**9  # 2028-01-01
+
+
+def test_expiry_is_an_error_when_past_and_a_warning_a_month_before() -> None:
+    text = KOR + OWN + STATUS
+    assert about(text, EXPIRES_NS - 31 * DAY_NS) == []
+    ((code, place, message),) = about(text, EXPIRES_NS - 29 * DAY_NS)
+    assert (code, place, message[:14]) == ("expires-soon", "2028-01-01T00:00:00Z", "29.0 days left")
+    ((code, place, _),) = about(text, EXPIRES_NS)
+    assert (code, place) == ("expired", "2028-01-01T00:00:00Z")
+    severities = [lint(text, now_ns=EXPIRES_NS - left)[0].severity for left in (1, 0)]
+    assert severities == [Severity.WARNING, Severity.ERROR]
+    assert about(text) == []
+
+
+def test_errors_of_all_rules_are_told_at_once() -> None:
+    rules = (
+        STATUS.replace("status: exact", "staus: exact"),
+        STATUS.replace("id: R", "id: FINE"),
+        STATUS.replace("id: R", "id: R-2").replace('body == "status"', "label.caveat"),
+        STATUS.replace("id: R", "id: FINE"),
+    )
+    found = about(KOR + OWN + "".join(rules))
+    assert [(code, message.partition(" ")[0]) for code, _, message in found] == [
+        ("unreadable", "unknown"),
+        ("unreadable", "condition,"),
+        ("unreadable", "FINE"),
+    ]
+
+
+def test_every_code_has_its_meaning() -> None:
+    sources = Path(inspect.getfile(Finding)).parent.glob("*.py")
+    text = "".join(source.read_text() for source in sources if source.name != "finding.py")
+    named = set(re.findall(r'(?:rule|WARNING|ERROR), "([a-z-]+)"', text))
+    assert {"unreadable", "late-first-report", "caps-nothing", "mixed-group"} <= named <= set(MEANINGS)
+    assert all(f'"{code}"' in text for code in MEANINGS), "a code that nothing says"

@@ -119,6 +119,56 @@ def test_a_typing_error_in_a_condition_is_placed_in_the_document() -> None:
     assert line[error.column - 1 :].startswith(".caveat")
 
 
+# The same misspelt field, as authors write conditions.
+WRITTEN = {
+    "plain": "label.classification != Classification.CLASSIFICATION_SECRET && label.caveat == to",
+    "plain, over lines": "label.policy == to\n      && label.caveat == to",
+    "single quotes": "'\"X\" in label.caveats || label.caveat == to'",
+    "single quotes, over lines": "'\"X\" in label.caveats\n\n      || label.caveat == to'",
+    "double quotes": "\"'X' in label.caveats || label.caveat == to\"",
+    "folded": '>-\n    "X" in label.caveats\n    || label.caveat == to',
+    "literal": '|-\n      "X" in label.caveats\n\n      || label.caveat == to',
+    "behind a comment": '>  # why\n    "X" in label.caveats ||\n      label.caveat == to',
+    "behind other scripts": "'label.policy == \"대한민국\" || label.caveat == to'",
+}
+
+
+AROUND = "- id: R-1\n  effect: release\n  to: [USA]\n  when: WHEN\n  give: {status: exact}\n  reason: r\n"
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_error_in_a_condition_has_its_exact_place_however_it_is_written(name: str) -> None:
+    rule = f"# 日本\n{AROUND.replace('WHEN', WRITTEN[name])}"
+    error = refused(HEAD + rule)
+    assert (HEAD + rule).splitlines()[error.line - 1][error.column - 1 :].startswith(".caveat == to")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_cel_accepts_and_rules_do_not_has_its_exact_place_too(name: str) -> None:
+    when = WRITTEN[name].replace("label.caveat == to", "size(label.caveats) > 0")
+    rule = AROUND.replace("WHEN", when)
+    error = refused(HEAD + rule)
+    assert "size" in error.reason
+    assert (HEAD + rule).splitlines()[error.line - 1][error.column - 1 :].startswith("(label.caveats) > 0")
+
+
+def test_where_escapes_are_folded_the_place_is_that_of_the_condition() -> None:
+    rule = RULE.replace("when: 'true'", "when: \"'\\u0041' in label.caveats\n  || label.caveat == to\"")
+    error = refused(HEAD + rule)
+    assert (HEAD + rule).splitlines()[error.line - 1][error.column - 1 :].startswith("\"'")
+
+
+def test_errors_of_other_rules_are_kept_with_the_first() -> None:
+    bad = RULE.replace("effect: release", "effect: permit")
+    error = refused(HEAD + RULE + bad + bad.replace("to: [USA]", "to: [AUS]") + RULE)
+    assert [(each.line, each.reason) for each in (error, *error.more)] == [
+        (13, "unknown effect 'permit'"),
+        (14, "unknown effect 'permit'"),
+        (15, "R-1 is there twice"),
+    ]
+    assert str(error).startswith("line 13")
+
+
 def test_two_rules_of_one_id_are_refused() -> None:
     assert "there twice" in str(refused(HEAD + RULE + RULE))
 
