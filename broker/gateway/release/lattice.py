@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.limits import SECOND_NS
 
-__all__ = ["ANY_SPEED_MPS", "Level", "level_of"]
+__all__ = ["ANY_SPEED_MPS", "LEVEL_NAMES", "Level", "level_of"]
 
 # What is assumed of an object whose velocity is not shown: about what a missile of intercontinental range reaches.
 ANY_SPEED_MPS: Final = 8_000.0
@@ -72,11 +72,11 @@ _TIME_S: Final = (0, 60, 10, 1, 0)
 _SECTOR_DEG: Final = (0.0, 45.0, 10.0, 1.0, 0.0)
 
 # A rule may name a level by its place, by its time or by both.
-_WRITTEN: Final = {
+LEVEL_NAMES: Final = {
     name: level for level, label in zip(Level, _LABELS, strict=True) for name in (label, *label.split("/"))
 }
 
 
 def level_of(text: str) -> Level | None:
     """Return the level that a policy names: `withheld`, `50km`, `60s`, `10km/10s` … `exact`; None for anything else."""
-    return _WRITTEN.get(text)
+    return LEVEL_NAMES.get(text)

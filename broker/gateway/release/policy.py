@@ -53,7 +53,7 @@ from vedette.v1.options_pb2 import Coarsening
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["FORMAT", "SELF", "Effect", "Policy", "PolicyError", "Rule"]
+__all__ = ["FORMAT", "KEYS", "SELF", "Effect", "Policy", "PolicyError", "Rule"]
 
 FORMAT: Final = "vedette-release/v1"
 SELF: Final = "self"
@@ -61,7 +61,7 @@ MEMBER: Final = re.compile(r"[A-Z]{3,8}")
 GROUP: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
 INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_KEYS: Final = frozenset(
+KEYS: Final = frozenset(
     {"format", "nation", "version", "effective", "expires", "schema", "recipients", "groups", "rules"}
 )
 
@@ -86,7 +86,7 @@ class Policy:
         `nation` is whose it must be, `members` those who may be named as recipients; None: as the document says.
         """
         section = read(text)
-        section.expect(_KEYS)
+        section.expect(KEYS)
         entries = section.entries
         _check_format(entries["format"])
         _check_schema(entries["schema"])

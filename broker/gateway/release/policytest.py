@@ -52,12 +52,15 @@ if TYPE_CHECKING:
     from broker.gateway.release.decision import Decision
     from broker.gateway.release.policy import Policy
 
-__all__ = ["TestResult", "TestRun", "run_tests", "subject_of"]
+__all__ = ["TestResult", "TestRun", "covers_all", "run_tests", "subject_of"]
 
 Json = str | bool | list["Json"] | dict[str, "Json"]
 BODIES: Final = frozenset(field.name for field in content_pb2.Content.DESCRIPTOR.oneofs_by_name["body"].fields)
-_MESSAGE_KEYS: Final = frozenset({"content", "label", "precedence"})
-_EXPECTED: Final = frozenset(
+NEEDED: Final = frozenset({"policy", "tests"})
+NEEDED_OF_TEST: Final = frozenset({"name", "expect"})
+DECISIONS: Final = frozenset({"release", "deny"})
+MESSAGE_KEYS: Final = frozenset({"content", "label", "precedence"})
+EXPECTED: Final = frozenset(
     {"rules", "levels", "delay_s", "minimum_interval_s", "caveats", "shown", "withheld"},
 )
 
@@ -100,7 +103,7 @@ class TestRun:
 def run_tests(policy: Policy, text: str) -> TestRun:
     """Run the tests in the document against the policy. Raises PolicyError where the document itself is wrong."""
     section = read(text)
-    section.expect(frozenset({"policy", "tests"}), frozenset({"base"}))
+    section.expect(NEEDED, frozenset({"base"}))
     base = _tree(section.entries["base"], _MESSAGE) if "base" in section.entries else {}
     tests = section.entries["tests"]
     if not isinstance(tests, Listing):
@@ -123,6 +126,14 @@ def run_tests(policy: Policy, text: str) -> TestRun:
     )
 
 
+def covers_all(run: TestRun) -> bool:
+    """Say whether every test passed and every rule matched in one of them: without that no policy is activated.
+
+    Groups are not asked for: one that is withheld from everybody, as a sensor's name, is shown in no test.
+    """
+    return run.passed and not run.rules_untried
+
+
 def subject_of(text: str) -> Subject:
     """Return the message in a JSON object of content, label and precedence. Raises ValueError.
 
@@ -136,7 +147,7 @@ def subject_of(text: str) -> Subject:
 
 
 def _run(policy: Policy, test: Section, base: dict[str, Json]) -> Iterator[tuple[TestResult, Decision]]:
-    test.expect(frozenset({"name", "expect"}), frozenset({"with"}))
+    test.expect(NEEDED_OF_TEST, frozenset({"with"}))
     name = text_of(test.entries["name"])
     override = _tree(test.entries["with"], _MESSAGE) if "with" in test.entries else {}
     try:
@@ -145,7 +156,7 @@ def _run(policy: Policy, test: Section, base: dict[str, Json]) -> Iterator[tuple
         raise test.refuse(f"{name}: no valid message: {error}") from None
     for recipient, part in section_of(test.entries["expect"]).entries.items():
         expected = section_of(part)
-        expected.expect(frozenset({"decision"}), _EXPECTED)
+        expected.expect(frozenset({"decision"}), EXPECTED)
         if recipient not in policy.recipients:
             raise part.refuse(f"unknown recipient {recipient!r}", "of the policy: " + ", ".join(policy.recipients))
         decision = decide(policy, subject, recipient)
@@ -158,7 +169,7 @@ def _run(policy: Policy, test: Section, base: dict[str, Json]) -> Iterator[tuple
 def _differences(expected: Section, decision: Decision) -> Iterator[str]:
     entries = expected.entries
     wanted = text_of(entries["decision"])
-    if wanted not in {"release", "deny"}:
+    if wanted not in DECISIONS:
         raise entries["decision"].refuse("unknown decision", "release or deny")
     got = "release" if decision.released else "deny"
     if got != wanted:
@@ -216,7 +227,7 @@ _MESSAGE: Final[Mapping[str, Descriptor | None]] = {
 
 def _tree(part: Part, shape: Mapping[str, Descriptor | None]) -> dict[str, Json]:
     section = section_of(part)
-    section.expect(frozenset(), _MESSAGE_KEYS)
+    section.expect(frozenset(), MESSAGE_KEYS)
     return {key: _json(value, shape[key]) for key, value in section.entries.items()}
 
 

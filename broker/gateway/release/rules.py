@@ -64,11 +64,11 @@ class Rule:
                 yield part.value
 
 
-_NEEDED: Final = frozenset({"id", "effect", "to", "when", "reason"})
-_TERMS: Final = frozenset({"delay_s", "minimum_interval_s", "caveats", "guard"})
-_OPTIONAL: Final[Mapping[Effect, frozenset[str]]] = {
-    Effect.RELEASE: _TERMS | {"give"},
-    Effect.LIMIT: _TERMS | {"cap"},
+NEEDED: Final = frozenset({"id", "effect", "to", "when", "reason"})
+TERMS: Final = frozenset({"delay_s", "minimum_interval_s", "caveats", "guard"})
+OPTIONAL: Final[Mapping[Effect, frozenset[str]]] = {
+    Effect.RELEASE: TERMS | {"give"},
+    Effect.LIMIT: TERMS | {"cap"},
     Effect.DENY: frozenset({"guard"}),
 }
 
@@ -76,9 +76,9 @@ _OPTIONAL: Final[Mapping[Effect, frozenset[str]]] = {
 def rule_of(part: Part, *, recipients: Collection[str], groups: Collection[str]) -> Rule:
     """Return the rule that stands there. Raises PolicyError."""
     section = section_of(part)
-    section.expect(_NEEDED, frozenset().union(*_OPTIONAL.values()))
+    section.expect(NEEDED, frozenset().union(*OPTIONAL.values()))
     effect = _effect(section)
-    section.expect(_NEEDED, _OPTIONAL[effect])
+    section.expect(NEEDED, OPTIONAL[effect])
     entries = section.entries
     when = text_of(entries["when"])
     reason = text_of(entries["reason"]).strip()
@@ -88,7 +88,7 @@ def rule_of(part: Part, *, recipients: Collection[str], groups: Collection[str])
     levels = _levels(entries[levels_key], groups) if levels_key in entries else {}
     if effect is Effect.RELEASE and not any(levels.values()):
         raise section.refuse("a release that gives nothing", "write give: {group: level}")
-    if effect is Effect.LIMIT and not (levels or section.entries.keys() & (_TERMS - {"guard"})):
+    if effect is Effect.LIMIT and not (levels or section.entries.keys() & (TERMS - {"guard"})):
         raise section.refuse("a limit that limits nothing", "write cap, delay_s, minimum_interval_s or caveats")
     return Rule(
         rule_id=_identifier(entries["id"]),

@@ -104,7 +104,7 @@ def test_a_deny_under_a_deny_of_everything_is_found() -> None:
         return rule(rule_id, "deny", "", to=to, when=when, more=more)
 
     narrow = deny("NARROW", "USA, JPN", '"X" in label.caveats')
-    assert found(narrow) == []
+    assert found(narrow, narrow.replace("NARROW", "OTHER").replace("X", "Y")) == []
     assert found(narrow, deny("ALL", "USA")) == []
     assert found(narrow, deny("ALL", "USA"), deny("REST", "JPN")) == [("NARROW", "denied-already")]
     assert found(deny("ALL", "USA, JPN"), deny("ONE", "JPN")) == [("ONE", "denied-already")]

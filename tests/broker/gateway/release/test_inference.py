@@ -137,6 +137,15 @@ def test_what_is_shown_only_sometimes_is_not_held_against_other_messages() -> No
     assert found(release("track", SEEN), release("impact", coarse)) == [("TRACK", "place")]
 
 
+def test_a_release_that_never_reaches_a_recipient_makes_nothing_finer_for_it() -> None:
+    elsewhere = release("impact", IMPACT, rule_id="ELSEWHERE", to="USA, JPN", when=' && to == "USA"')
+    assert found(release("track", SEEN), release("impact", COARSE_IMPACT), elsewhere) == [("TRACK", "place")]
+
+
+def test_apogee_and_range_without_any_place_begin_nowhere() -> None:
+    assert found(release("track", AT_ONCE + "reach: exact, flight: exact")) == []
+
+
 def test_a_kind_of_message_that_is_never_shown_is_no_target() -> None:
     assert found(release("launch", LAUNCH), release("track", SEEN)) == []
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from broker.gateway.release import Policy, PolicyError, TestRun, run_tests, subject_of
+from broker.gateway.release.policytest import covers_all
 from broker.refusal import Refused
 from vedette.v1 import envelope_pb2
 
@@ -72,6 +74,15 @@ def test_tests_pass_where_the_policy_does_what_they_say(policy: Policy) -> None:
     assert run.rules_untried == ("KNOWN", "KNOWN-2")
     assert run.groups_untried == ("sensor", "flags")
     assert (run.rules_tried, run.groups_tried) == (3, 2)
+
+
+def test_all_is_covered_only_if_every_test_passed_and_every_rule_was_tried(policy: Policy) -> None:
+    run = run_tests(policy, BASE + GOOD)
+    assert run.groups_untried, "which are not asked for"
+    assert not covers_all(run)
+    assert covers_all(replace(run, rules_untried=()))
+    failed = run_tests(policy, BASE + GOOD.replace("delay_s: 10", "delay_s: 11"))
+    assert not covers_all(replace(failed, rules_untried=()))
 
 
 WRONG = {
