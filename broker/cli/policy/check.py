@@ -1,45 +1,38 @@
-"""`vedette policy lint|test|explain|leaves`: what can be said of a policy file by itself."""
+"""`vedette policy test|explain|leaves`: what can be said of a policy file by itself."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from broker.cli import Exit
+from broker.cli.policy import formats
 from broker.cli.policy.group import FILE, policy, read_policy, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from broker.gateway.release import TestRun
+    from broker.gateway.release import Policy, TestResult, TestRun
 
-
-@policy.command()
-@click.argument("file", type=FILE)
-@click.option("--nation", help="Whose policy it must be.")
-@click.option("--member", "members", multiple=True, help="A member that may be a recipient; all, if none is named.")
-@click.option("--strict", is_flag=True, help="Warnings fail as errors do.")
-def lint(file: Path, nation: str | None, members: tuple[str, ...], strict: bool) -> None:  # noqa: FBT001 - click
-    """Say what is wrong with FILE, with line and column."""
-    from broker.gateway.release import Severity
-    from broker.gateway.release import lint as findings_of
-
-    findings = findings_of(text_of(file), nation=nation, members=members or None)
-    for finding in findings:
-        click.echo(f"{file}:{finding}")
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    click.echo(f"{errors} errors, {len(findings) - errors} warnings")
-    if errors or (strict and findings):
-        sys.exit(Exit.CHECK_FAILED)
+TEST_FORMATS: Final = ("pretty", "json", "github", "junit")
 
 
 @policy.command()
 @click.argument("file", type=FILE)
 @click.option("--tests", type=FILE, help="The tests; FILE's name with .test.yaml, if not named.")
 @click.option("--coverage", is_flag=True, help="Fail unless every rule matched in some test.")
-def test(file: Path, tests: Path | None, coverage: bool) -> None:  # noqa: FBT001 - click
+@click.option("--group-coverage", is_flag=True, help="Fail unless every group was shown in some test.")
+@click.option("--format", "form", type=click.Choice(TEST_FORMATS), default="pretty", help="How to say it.")
+def test(
+    file: Path,
+    tests: Path | None,
+    coverage: bool,  # noqa: FBT001 - click
+    group_coverage: bool,  # noqa: FBT001 - click
+    form: str,
+) -> None:
     """Run the tests beside FILE."""
     from broker.gateway.release import PolicyError, run_tests
 
@@ -52,21 +45,69 @@ def test(file: Path, tests: Path | None, coverage: bool) -> None:  # noqa: FBT00
     except PolicyError as error:
         click.echo(f"{beside}: {error}", err=True)
         sys.exit(Exit.CHECK_FAILED)
-    _print_run(run, beside, len(release.rules), len(release.groups))
-    if not run.passed or (coverage and run.rules_untried):
+    untried = [f"rule {rule_id} matched in no test" for rule_id in run.rules_untried if coverage]
+    untried += [f"group {group} was shown in no test" for group in run.groups_untried if group_coverage]
+    if said := _said(run, beside, release, form, untried):
+        click.echo(said)
+    if not run.passed or untried:
         sys.exit(Exit.CHECK_FAILED)
 
 
-def _print_run(run: TestRun, beside: Path, rules: int, groups: int) -> None:
+def _said(run: TestRun, beside: Path, release: Policy, form: str, untried: list[str]) -> str:
+    match form:
+        case "json":
+            return formats.as_json(beside, _record(run, release))
+        case "github":
+            failed = [each for each in run.results if not each.passed]
+            notes = [
+                formats.Note(
+                    is_error=True, code="policy-test", line=each.line, column=1, message=f"{_name(each)}: {text}"
+                )
+                for each in failed
+                for text in each.differences
+            ]
+            notes += [formats.Note(is_error=True, code="coverage", line=1, column=1, message=text) for text in untried]
+            return formats.github(notes, beside)
+        case "junit":
+            cases = [formats.Case(_name(each), "tests", each.line, each.differences) for each in run.results]
+            cases += [formats.Case(text, "coverage", 1, (text,)) for text in untried]
+            return formats.junit("vedette policy test", beside, cases)
+        case _:
+            return "\n".join(_lines(run, beside, release))
+
+
+def _name(result: TestResult) -> str:
+    return f"{result.name}, {result.recipient}"
+
+
+def _record(run: TestRun, release: Policy) -> dict[str, object]:
+    tried = {"all": len(release.rules), "tried": run.rules_tried, "untried": run.rules_untried}
+    shown = {"all": len(release.groups), "shown": run.groups_tried, "untried": run.groups_untried}
+    results = [
+        {
+            "name": each.name,
+            "to": each.recipient,
+            "passed": each.passed,
+            "line": each.line,
+            "differences": each.differences,
+        }
+        for each in run.results
+    ]
+    return {"passed": run.passed, "results": results, "rules": tried, "groups": shown}
+
+
+def _lines(run: TestRun, beside: Path, release: Policy) -> Iterator[str]:
     for result in run.results:
-        click.echo(f"{'ok  ' if result.passed else 'FAIL'} {result.recipient:>4}  {result.name}")
+        yield f"{'ok  ' if result.passed else 'FAIL'} {result.recipient:>4}  {result.name}"
         for difference in result.differences:
-            click.echo(f"           {beside}:{result.line}: {difference}")
+            yield f"           {beside}:{result.line}: {difference}"
     failed = sum(not result.passed for result in run.results)
-    click.echo(f"{len(run.results) - failed} passed, {failed} failed")
-    click.echo(f"rules tried {run.rules_tried}/{rules}, groups shown {run.groups_tried}/{groups}")
+    yield f"{len(run.results) - failed} passed, {failed} failed"
+    yield f"rules tried {run.rules_tried}/{len(release.rules)}, groups shown {run.groups_tried}/{len(release.groups)}"
     if run.rules_untried:
-        click.echo("untried rules: " + ", ".join(run.rules_untried))
+        yield "untried rules: " + ", ".join(run.rules_untried)
+    if run.groups_untried:
+        yield "groups never shown: " + ", ".join(run.groups_untried)
 
 
 @policy.command()

@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
 
 from broker.cli.policy import policy
+from broker.demo.world import shipped_policy
+from broker.gateway.release.finding import MEANINGS
 from certs.approval import Signed
 from certs.dsse import decode
 from certs.keyring import load_signer, signing_key_pem
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -36,18 +38,83 @@ def run(*args: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_lint_says_0_for_a_clean_policy_and_1_with_place_for_a_finding(release: Path) -> None:
-    assert run("lint", release) == (0, "0 errors, 0 warnings\n")
-    release.write_text(release.read_text().replace("nation: KOR", "nation: NO"))
-    code, output = run("lint", release)
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """Return a policy of which lint has nothing to say."""
+    file = tmp_path / "clean.yaml"
+    file.write_text(shipped_policy("KOR").replace("expires: 2028", "expires: 2099"))
+    return file
+
+
+def lint(file: Path, *args: str) -> tuple[int, str]:
+    return run("lint", "--no-solver", *args, file)
+
+
+def test_lint_says_0_for_a_clean_policy_and_1_with_place_for_a_finding(clean: Path) -> None:
+    assert lint(clean) == (0, "0 errors, 0 warnings\n")
+    clean.write_text(clean.read_text().replace("nation: KOR", "nation: NO"))
+    code, output = lint(clean)
     assert code == 1
-    assert f"{release}:2:9: error unreadable" in output
+    assert f"{clean}:6:9: error unreadable" in output
+    assert "     6 | nation: NO\n       |         ^\n" in output
 
 
-def test_lint_fails_on_warnings_only_when_asked(release: Path) -> None:
-    release.write_text(release.read_text().replace("to: [self], when: 'body", "to: [USA], when: 'body"))
-    assert run("lint", release)[0] == 0
-    assert run("lint", "--strict", release)[0] == 1
+def test_lint_fails_on_warnings_only_when_asked(clean: Path) -> None:
+    clean.write_text(clean.read_text().replace("reason: for Korean eyes", "reason: secret"))
+    code, output = lint(clean)
+    assert (code, "warning empty-reason" in output) == (0, True)
+    assert lint(clean, "--strict")[0] == 1
+
+
+def test_lint_knows_what_day_it_is(clean: Path) -> None:
+    clean.write_text(clean.read_text().replace("expires: 2099", "expires: 2026-01-02T00:00:00Z # "))
+    code, output = lint(clean)
+    assert (code, "error expired" in output) == (1, True)
+
+
+@pytest.mark.parametrize("form", ["json", "sarif", "github", "junit"])
+def test_lint_says_the_same_in_every_form_and_ends_alike(clean: Path, form: str) -> None:
+    assert lint(clean, "--format", form)[0] == 0
+    clean.write_text(clean.read_text().replace("status.state]", "status.state, status.stat]"))
+    code, output = lint(clean, "--format", form)
+    assert code == 1
+    assert "no such leaf: status.stat" in output
+    assert str(clean) in output
+    match form:
+        case "json":
+            said = json.loads(output)
+            assert (said["errors"], said["warnings"]) == (1, 0)
+            assert said["findings"][0]["code"] == "unreadable"
+        case "sarif":
+            driver = json.loads(output)["runs"][0]["tool"]["driver"]
+            assert {rule["id"]: rule["help"]["text"] for rule in driver["rules"]} == MEANINGS
+        case "github":
+            assert output.startswith(f"::error file={clean},line=")
+        case _:
+            assert ET.fromstring(output).get("failures") == "1"  # noqa: S314 - our own
+
+
+def test_a_warning_is_a_failed_case_only_where_it_fails_the_command(clean: Path) -> None:
+    clean.write_text(clean.read_text().replace("reason: for Korean eyes", "reason: secret"))
+    for strict, failures in (((), "0"), (("--strict",), "1")):
+        root = ET.fromstring(lint(clean, "--format", "junit", *strict)[1])  # noqa: S314 - our own
+        assert (root.get("tests"), root.get("failures")) == ("1", failures)
+
+
+def test_without_a_solver_lint_says_so_and_ends_as_ever(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "broker.gateway.proof", None)
+    result = CliRunner().invoke(policy, ["lint", str(clean)])
+    assert (result.exit_code, result.stdout) == (0, "0 errors, 0 warnings\n")
+    assert "the extra `prove`" in result.stderr
+    clean.write_text("nonsense")
+    assert CliRunner().invoke(policy, ["lint", str(clean)]).stderr == ""
+
+
+def test_schema_prints_what_editors_are_given() -> None:
+    for args, name in (((), "release-policy"), (("--tests",), "release-test")):
+        code, output = run("schema", *args)
+        assert code == 0
+        assert output == (Path(__file__).parents[4] / f"docs/schemas/{name}.schema.json").read_text("utf-8")
 
 
 def test_test_runs_the_file_beside_and_fails_on_a_difference_or_missing_coverage(release: Path) -> None:
@@ -62,6 +129,40 @@ def test_test_runs_the_file_beside_and_fails_on_a_difference_or_missing_coverage
     assert run("test", release)[0] == 1
     tests.unlink()
     assert run("test", release)[0] == 2
+
+
+def test_group_coverage_can_be_asked_for_and_what_is_missing_is_named(release: Path) -> None:
+    tests = release.with_suffix(".test.yaml")
+    code, output = run("test", release)
+    assert (code, "groups never shown: group_0, group_1" in output) == (0, True)
+    assert run("test", "--group-coverage", release)[0] == 1
+    tests.write_text(tests.read_text().replace("{JPN: {decision: deny}}", "{self: {decision: release}}"))
+    _, output = run("test", release)
+    assert "groups never shown: group_2" in output
+
+
+@pytest.mark.parametrize("form", ["json", "github", "junit"])
+def test_tests_are_told_in_every_form(release: Path, form: str) -> None:
+    assert run("test", release, "--format", form)[0] == 0
+    tests = release.with_suffix(".test.yaml")
+    tests.write_text(tests.read_text().replace("decision: deny", "decision: release"))
+    code, output = run("test", release, "--coverage", "--format", form)
+    assert code == 1
+    assert "decision: expected release, got deny" in output
+    match form:
+        case "json":
+            said = json.loads(output)
+            assert said["passed"] is False
+            assert said["rules"]["untried"] == ["KNOWN", "KNOWN-2", "S"]
+            assert said["results"][0]["to"] == "JPN"
+        case "github":
+            assert output.splitlines()[0].startswith(
+                f"::error file={tests},line=3,col=1,title=policy-test::own picture"
+            )
+            assert "title=coverage::rule S matched in no test" in output
+        case _:
+            root = ET.fromstring(output)  # noqa: S314 - our own
+            assert (root.get("tests"), root.get("failures")) == ("4", "4")
 
 
 def test_explain_tells_people_and_programs(release: Path) -> None:
