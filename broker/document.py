@@ -7,12 +7,13 @@ the part of YAML in which a document says what it seems to say:
   whoever needs a number or an instant reads it from the text by a strict rule. Words that YAML 1.1 would turn into a
   boolean or null are refused unless quoted, because other tools that open the file would read them so;
 * no key twice, no anchor or alias, no tag, no merge key, one document;
-* bounded length and depth, no tab or control character hidden in a value.
+* bounded length and depth, and no invisible character anywhere, comments included.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -30,7 +31,9 @@ LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 # YAML 1.1's implicit booleans and null (yaml.org/type/bool.html), as PyYAML and others resolve them.
 IMPLICIT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
 BLOCK: Final = frozenset({"|", ">"})
-CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# Controls, formats (what turns text around, joins or hides it), halves of characters, and line ends of other alphabets.
+INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+UNCOMMON: Final = re.compile(r"[^\n\t\x20-\x7e]")
 
 
 class PolicyError(ValueError):
@@ -117,6 +120,12 @@ def read(text: str) -> Section:
         raise PolicyError(1, 1, "not Unicode: half of a character stands in it") from None
     if length > limits.POLICY_BYTES_MAX:
         raise PolicyError(1, 1, f"longer than {limits.POLICY_BYTES_MAX} bytes")
+    # YAML ends a line, and with it a comment, at characters that editors show as nothing: rules could hide behind them.
+    if (at := _invisible(text.replace("\r\n", " \n"))) is not None:
+        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        raise PolicyError(
+            line, column, "an invisible character", "delete it, and what stands behind it, and type it again"
+        )
     try:
         # Anchors, tags and depth are refused on the stream of events, before anything is built from it.
         for event in _guarded(yaml.parse(text, Loader=LOADER)):
@@ -132,6 +141,12 @@ def read(text: str) -> Section:
     if not isinstance(part, Section):
         raise part.refuse("a policy document is a mapping", "begin with `format: …`")
     return part
+
+
+def _invisible(text: str) -> int | None:
+    """Return the place of the first character that people do not see, tabs and line ends aside."""
+    found = (each.start() for each in UNCOMMON.finditer(text) if unicodedata.category(each[0]) in INVISIBLE)
+    return next(found, None)
 
 
 def _guarded(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
@@ -197,8 +212,8 @@ def _text(node: yaml.ScalarNode, line: int, column: int, text: str) -> Text:
         raise PolicyError(line, column, f"{value!r} means yes, no or nothing to YAML", f"quote it: '{value}'")
     if is_plain and not value:
         raise PolicyError(line, column, "empty", "write a value, or '' for none")
-    if CONTROL.search(value):
-        raise PolicyError(line, column, "an invisible character", "delete it and type the value again")
+    if _invisible(value) is not None:
+        raise PolicyError(line, column, "an invisible character", "write the value without escapes")
     raw = text[node.start_mark.index : node.end_mark.index]
     return Text(line, column, value, literal=not is_plain, raw=raw)
 

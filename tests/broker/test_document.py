@@ -27,8 +27,17 @@ REFUSED = {
     "an empty file": ("", 1, 1, "mapping"),
     "bad syntax": ("a: [b\n", 2, 1, "not YAML"),
     "a key that is a list": ("[a, b]: c\n", 1, 1, "a key must be text"),
-    "a character that turns text around": ("a: 'x\u202ey'\n", 1, 4, "invisible"),
-    "a control character": ("a: x\x07\n", 1, 1, "character"),
+    "a character that turns text around": ("a: 'x\u202ey'\n", 1, 6, "invisible"),
+    "a control character": ("a: x\x07\n", 1, 5, "invisible"),
+    "a line that ends a comment unseen": ("a: b # why\u2028c: d\n", 1, 11, "invisible"),
+    "an old line end in a comment": ("# one\na: b # why\x85c: d\n", 2, 11, "invisible"),
+    "a lone carriage return in a comment": ("a: b # why\rc: d\n", 1, 11, "invisible"),
+    "a comment that is turned around": ("a: b\n# \u202e x\n", 2, 3, "invisible"),
+    "a soft hyphen": ("a: x\u00ady\n", 1, 5, "invisible"),
+    "a tag character": ("a: x\U000e0041y\n", 1, 5, "invisible"),
+    "a byte order mark": ("\ufeffa: b\n", 1, 1, "invisible"),
+    "half a character": ("a: \ud800\n", 1, 4, "invisible"),
+    "a line end, escaped": ('a: "x\\Ly"\n', 1, 4, "invisible"),
     "a null byte, escaped": ('a: "x\\0y"\n', 1, 4, "invisible"),
     "half of a character": ("a: \ud800\n", 1, 1, "half of a character"),
     "deep nesting": ("a: " + "[" * 50 + "]" * 50, 1, 4 + limits.POLICY_DEPTH_MAX - 1, "deeper"),
@@ -47,6 +56,12 @@ def test_refused_with_line_and_column(name: str) -> None:
 def test_an_over_long_document_is_not_even_parsed() -> None:
     with pytest.raises(PolicyError, match="longer than"):
         read("a: " + "b" * limits.POLICY_BYTES_MAX)
+
+
+def test_other_scripts_tabs_and_lines_of_windows_are_read() -> None:
+    section = read("a: 대한민국 日本\r\n# é\r\nb:\tc\r\n")
+    assert {key: text_of(part) for key, part in section.entries.items()} == {"a": "대한민국 日本", "b": "c"}
+    assert section.keys["b"].line == 3
 
 
 def test_every_scalar_stays_text() -> None:

@@ -9,8 +9,9 @@ the policy is loaded and never a rule that silently does not match. Of what CEL 
 * `has(field)`, but for a number that cannot be absent: zero and minus zero would tell one engine from another.
 
 Every such condition has an answer for every message, in linear time, without an error: no arithmetic that overflows,
-no index, no function, no clock. What stays is also what a solver decides (finite enums, ordered numbers, interned
-text). Anything else is refused with a reason and a hint. The result is a `Predicate`, from which engines are made.
+no index, no function, no clock; and no comment, which in a folded condition would swallow what follows. What stays is
+also what a solver decides (finite enums, ordered numbers, interned text). Anything else is refused with a reason and a
+hint. The result is a `Predicate`, from which engines are made.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from broker import limits
 from broker.gateway.release import checked
+from broker.gateway.release.hints import hint_of
 from vedette.v1 import content_pb2, envelope_pb2
 
 if TYPE_CHECKING:
@@ -167,6 +169,9 @@ def condition(text: str) -> Predicate:
         compiled = environment().compile(text)
     except RuntimeError as error:  # what the binding raises for every error of parsing and checking
         raise _as_condition_error(str(error), text) from None
+    # Where lines are folded, all that follows a comment would be left out unseen.
+    if (at := next((found.start() for found in _TEXT_OR_COMMENT.finditer(text) if found[0] == "//"), None)) is not None:
+        raise ConditionError(at + 1, "a comment in a condition", "say it in the rule's reason")
     if compiled.return_type() != cel.Type.BOOL:
         raise ConditionError(1, "must be true or false", "compare it with something")
     if _is_deep(text):
@@ -185,16 +190,23 @@ def _is_deep(text: str) -> bool:
     return False
 
 
+# CEL's literals of text, raw ones first, in what CEL has accepted (its language definition, section Syntax).
+_TEXT_OR_COMMENT: Final = re.compile(
+    r"""[rR](?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')"""
+    r"""|\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|//""",
+    re.DOTALL,
+)
 _CEL_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
 def _as_condition_error(message: str, text: str) -> ConditionError:
     found = _CEL_ERROR.search(message)
     if found is None:
-        return ConditionError(1, "CEL does not accept it")
+        return ConditionError(1, "CEL does not accept it", "it may be nested too deep: split the rule")
     line, column, reason = found.groups()
     where = int(column) + sum(len(above) + 1 for above in text.split("\n")[: int(line) - 1])
-    return ConditionError(where, reason.replace("(in container 'vedette.v1')", "").strip())
+    reason = reason.replace("(in container 'vedette.v1')", "").strip()
+    return ConditionError(where, reason, hint_of(reason))
 
 
 def written(predicate: Predicate) -> str:  # noqa: PLR0911 - one for each kind
@@ -306,7 +318,7 @@ def _membership(node: checked.Call, element: checked.Node, container: checked.No
         case checked.Ident(name=name) if name in TEXTS:
             return Contains(term, Term(name, (), "string", None))
         case _:
-            raise ConditionError(node.at + 1, "only a literal or `to` can be looked for in a list")
+            raise ConditionError(node.at + 1, "only a literal or `to` can be looked for in a list", "write it out")
 
 
 def _comparison(node: checked.Call, operator: str, left: checked.Node, right: checked.Node) -> Predicate:
@@ -394,7 +406,7 @@ def _field(descriptor: Descriptor, path: list[str], at: int) -> FieldDescriptor:
     for name in path[1:]:
         inner = field.message_type
         if inner is None or inner.file.package != CONTAINER:
-            raise ConditionError(at, f"{field.name} has no fields for rules")
+            raise ConditionError(at, f"{field.name} has no fields for rules", "has() says whether it is there")
         field = inner.fields_by_name[name]
     return field
 

@@ -92,6 +92,7 @@ BAD: Final = {
     "an unknown key of a rule": ("  minimum_interval_s: 8", "  minimum_interval: 8"),
     "an id with a space": ("id: KOR-R1", "id: KOR R1"),
     "an unknown level": ("launch_place: 1km", "launch_place: 5km"),
+    "a release that gives nothing": ("  give: {impact_place: exact, confidence: exact}\n", ""),
     "a release that caps": ("  give:\n", "  cap:\n"),
     "a limit that gives": ("  cap: {launch_place", "  give: {launch_place"),
     "a limit that limits nothing": ("  cap: {sensor: withheld, workings: withheld}\n", ""),
