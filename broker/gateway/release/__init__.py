@@ -8,8 +8,8 @@
 A policy is read by `rules`, `conditions` and `policy` (with `broker.document`); a message passes `engine`, `decide`,
 `shown`, `due` and `redact` with its `steps` and `coarsen`. `combine` tightens a decision that is made again, `owed`
 says which corrections are owed, `onward` to whom a recipient may pass something on, `explain` tells people why; `lint`
-with `timely`, and `policytest`, try a policy beforehand; `comparison` tries it on messages that were recorded, and
-makes an `impact` of what each `change` comes to.
+with `timely`, `inference`, `effects` and `breadth`, and `policytest`, try a policy beforehand; `comparison` tries it on
+messages that were recorded, and makes an `impact` of what each `change` comes to; `schema` is for editors.
 """
 
 from broker.gateway.release.decide import Subject, decide, decider_of

@@ -193,7 +193,7 @@ def _is_deep(text: str) -> bool:
 # CEL's literals of text, raw ones first, in what CEL has accepted (its language definition, section Syntax).
 _TEXT_OR_COMMENT: Final = re.compile(
     r"""[rR](?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')"""
-    r"""|\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|//""",
+    r"""|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|//""",
     re.DOTALL,
 )
 _CEL_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
