@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -220,6 +221,12 @@ def test_a_policy_is_linted_tested_explained_and_signed(still: World, tmp_path: 
         still.policy_path("KOR").write_bytes(policy.read_bytes())
         signature_path(still.policy_path("KOR")).write_bytes(signature_path(policy).read_bytes())
         assert "ok   D05" in call("doctor", "--settings", settings(still), "--offline").out
+        day = (datetime.now(UTC) + timedelta(days=20)).strftime("%Y-%m-%dT00:00:00Z")  # and then nothing is released
+        still.policy_path("KOR").write_text(
+            policy.read_text().replace("expires: 2028-01-01T00:00:00Z", f"expires: {day}")
+        )
+        assert sign(still.policy_path("KOR")) == [Exit.OK] * 3
+        assert "lint has something to say, 1 times" in call("doctor", "--settings", settings(still), "--offline").out
         late = policy.read_text().replace("    when_observed: exact\n", "")  # nothing goes at once any more
         still.policy_path("KOR").write_text(late)
         assert sign(still.policy_path("KOR")) == [Exit.OK] * 3
