@@ -48,7 +48,7 @@ class Needs:
     """What groups a policy must show, and how exactly, for each leaf of one kind of body and of the header with it."""
 
     def __init__(self, body: str, groups: Mapping[str, Iterable[str]]) -> None:
-        """`groups`: leaf paths by group, as a policy has them. A leaf in none is never shown."""
+        """Take the policy's groups: leaf paths by group. A leaf in none is never shown."""
         group_of = {path: group for group, paths in groups.items() for path in paths}
         known: dict[Need, Need] = {}
 

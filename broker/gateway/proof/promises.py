@@ -6,8 +6,8 @@ recipients it is broken by one such message
 * of which a leaf under `never` is shown (with `finer_than`: finer than that; what only says how the rest is to be read
   (STRUCTURE) has no size and is then no breach), or of which anything goes where `never` says `everything`;
 * that goes sooner than `delay_s`;
-* whose body is about an object that it must name (a track) and that may follow the one before sooner than
-  `minimum_interval_s`: launches, impacts and notices are about events, and the gateway spaces no others;
+* that is a track, which always names its object, and may follow the one before sooner than `minimum_interval_s`; of
+  other bodies the promise says nothing, for they speak of events, and the first word of an event cannot wait;
 * whose label, as it goes, lacks one of the `caveats`.
 
 "Shown" is the level that the decision has, whether the leaf is set in that message or not. To a recipient whom the
@@ -171,7 +171,9 @@ def _least_broken(invariant: Invariant) -> Level:
     cell = invariant.finer_than
     if cell is None:
         return Level.CELL_50KM
-    finer = (level for level in Level if level.is_coarse and (level.space_m < cell.space_m or level.time_s < cell.time_s))
+    finer = (
+        level for level in Level if level.is_coarse and (level.space_m < cell.space_m or level.time_s < cell.time_s)
+    )
     return min(finer, default=Level.EXACT)
 
 

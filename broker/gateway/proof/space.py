@@ -46,6 +46,8 @@ from vedette.v1 import content_pb2, envelope_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from google.protobuf.descriptor import Descriptor
+
     from broker.gateway.release.decide import Subject
 
 __all__ = ["EXERCISE", "Space", "field_of"]
@@ -230,8 +232,7 @@ class Space:
             if one[:-1] == other[:-1] and _exclude_each_other(field_of(one), field_of(other)):
                 self.domain.append(disj((neg(self.present[one]), neg(self.present[other]))))
         for path, least in list(self.choices.items()):
-            field = field_of(path)
-            if field is not None and field.containing_type.full_name == _COUNT and field.name == "least":
+            if _is_of_count(field_of(path)) and path[-1] == "least":
                 most = self._choice((*path[:-1], "most"))
                 if least.values == most.values:
                     self.domain += [disj((neg(a), b)) for a, b in zip(least.later, most.later, strict=True)]
@@ -241,7 +242,8 @@ def field_of(path: Path) -> FieldDescriptor | None:
     """Return the field at a path; None for a message itself or a variable."""
     if path[0] not in _ROOTS or len(path) == 1:
         return None
-    descriptor, field = _ROOTS[path[0]], None
+    descriptor: Descriptor | None = _ROOTS[path[0]]
+    field: FieldDescriptor | None = None
     for name in path[1:]:
         if descriptor is None:
             raise NotModelled(f"{'.'.join(path)} is not a field")
@@ -254,17 +256,20 @@ def _with_siblings(asked: Mapping[Path, set[Value]]) -> dict[Path, set[Value]]:
     """Let the two ends of a count be asked the same, so that one can be held against the other."""
     found = {path: set(values) for path, values in asked.items()}
     for path, values in asked.items():
-        field = field_of(path)
-        if field is not None and field.containing_type.full_name == _COUNT:
+        if _is_of_count(field_of(path)):
             for name in ("least", "most"):
                 found.setdefault((*path[:-1], name), set()).update(values)
     return found
 
 
 def _exclude_each_other(one: FieldDescriptor | None, other: FieldDescriptor | None) -> bool:
-    return one is not None and other is not None and one.containing_oneof not in (None,) and (
-        one.containing_oneof == other.containing_oneof
-    )
+    if one is None or other is None or one.containing_oneof is None:
+        return False
+    return one.containing_oneof == other.containing_oneof
+
+
+def _is_of_count(field: FieldDescriptor | None) -> bool:
+    return field is not None and field.containing_type is not None and field.containing_type.full_name == _COUNT
 
 
 def _is_plain(field: FieldDescriptor) -> bool:

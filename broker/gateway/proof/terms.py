@@ -2,8 +2,8 @@
 
 A field is only ever compared with literals. So its values fall into finitely many *classes* that no condition can tell
 apart: each literal by itself, and what lies between two neighbours (if anything does: between 3 and 4 there is no whole
-number, and between two neighbouring doubles no double). Which class it is, is a handful of Booleans: is it the second or
-a later one, the third or a later one, … That is exact. No number is rounded and no text left out.
+number, and between two neighbouring doubles no double). Which class it is, is a handful of Booleans: is it the second
+or a later one, the third or a later one, … That is exact. No number is rounded and no text left out.
 
 The domain is what `broker.content.check_content` and intake let through: known values of enums, numbers inside their
 bounds, required fields, nothing below a message that is not there, the nation's own code as origin, an exercise just in
@@ -155,7 +155,7 @@ class Choice:
         if isinstance(value, str):
             index = len(self.values) - 1 if value else len(self.values)
         else:
-            after = bisect_left(self.named, value)  # type: ignore[type-var] # all of one kind
+            after = bisect_left(self.named, value)
             index = self.values.index(self.named[after - 1]) + 1 if after else len(self.values)
         if index >= len(self.values) or self.values[index] in self.named:
             raise NotModelled("a value outside the domain")
@@ -196,7 +196,9 @@ def _between(before: float, after: float) -> float:
 
 def text_choice(name: str, fits: Callable[[str], bool], literals: Iterable[Value], *, default: bool) -> Choice:
     """Return the choice of a text: each literal that fits, any other text, and none at all with `default`."""
-    texts = {each for each in literals if isinstance(each, str) and fits(each)} | ({""} if default or fits("") else set())
+    texts = {each for each in literals if isinstance(each, str) and fits(each)} | (
+        {""} if default or fits("") else set()
+    )
     other = other_text(fits, texts)
     return choice(name, (*sorted(texts), other), texts)
 
