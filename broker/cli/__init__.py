@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "fusion": ("broker.cli.fusion", "fusion", "The fused picture: replay a log."),
     "gateway": ("broker.cli.gateway", "gateway", "Run the gateway of one nation."),
     "hub": ("broker.cli.hub", "hub", "Run the hub."),
-    "policy": ("broker.cli.policy", "policy", "Release policies: lint, test, explain, impact, sign."),
+    "policy": ("broker.cli.policy", "policy", "Release policies: try, prove, approve, put in force, undo."),
     "report": ("broker.cli.report", "report", "Report to the nation's own gateway."),
     "watch": ("broker.cli.watch", "watch", "See what the nation receives."),
 }

@@ -145,7 +145,7 @@ def _pairs(old: Policy, new: Policy, exception: Predicate | None) -> Iterator[_P
     spaces = spaces_of((old, new), () if exception is None else (exception,))
     before, after = Model(old, spaces), Model(new, spaces)
     budget = Budget()
-    solvers = {body: Solver(space.domain, budget) for body, space in spaces.items()}
+    solvers = {body: Solver(space.domain, budget, space.usual) for body, space in spaces.items()}
     for recipient in dict.fromkeys((*old.recipients, *new.recipients)):
         for body in BODIES_UNDER_POLICY:
             left_out = False if exception is None else spaces[body].formula(exception, recipient)
@@ -176,7 +176,7 @@ class _Pair:
         """Yield every change there is, in examples that each show some of them. Raises what a proof may."""
         still_open = dict(self._questions(Kind))
         while still_open:
-            example = self._solver.example(both(self._where, disj(still_open.values())))
+            example = self._example(still_open)
             if example is None:
                 return
             answered = [question for question, formula in still_open.items() if example.holds(formula)]
@@ -189,11 +189,20 @@ class _Pair:
     def first_looser(self) -> Change | None:
         """Return some change that is looser, or None: it is proved that there is none. Raises what a proof may."""
         questions = dict(self._questions(_LOOSER))
-        example = self._solver.example(both(self._where, disj(questions.values())))
+        example = self._example(questions)
         if example is None:
             return None
         answered = [question for question, formula in questions.items() if example.holds(formula)]
         return next(self._confirmed(example, answered))
+
+    def _example(self, questions: Mapping[_Question, Formula]) -> Example | None:
+        seen = (
+            both(formula, self.old.space.has_leaf(question.what[0]))
+            for question, formula in questions.items()
+            if question.kind in _OF_LEAVES
+        )
+        likely = (each() for each in (lambda: disj(seen),))
+        return self._solver.example(both(self._where, disj(questions.values())), likely)
 
     # -- what may change ----------------------------------------------------------------------------------------------
     def _questions(self, kinds: object) -> Iterator[tuple[_Question, Formula]]:

@@ -38,7 +38,9 @@ def ineffective(policy: Policy) -> Iterator[Finding]:
     """Yield the rules that do nothing, in the order of the document."""
     try:
         model, budget = Model(policy, spaces_of([policy])), Budget()
-        solvers = {body: Solver(model.spaces[body].domain, budget) for body in BODIES_UNDER_POLICY}
+        solvers = {
+            body: Solver(model.spaces[body].domain, budget, model.spaces[body].usual) for body in BODIES_UNDER_POLICY
+        }
         for rule in policy.rules:
             if not rule.is_guard:
                 yield from _finding(model, solvers, rule)

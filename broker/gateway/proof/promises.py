@@ -83,7 +83,7 @@ def prove(policy: Policy, invariants: Invariants, *, progress: Progress | None =
         model = Model(policy, spaces_of([policy], [claim.predicate for claim in claims]))
         budget = Budget()
         for body in BODIES_UNDER_POLICY:
-            solver = Solver(model.spaces[body].domain, budget)
+            solver = Solver(model.spaces[body].domain, budget, model.spaces[body].usual)
             for recipient in policy.recipients:
                 open_claims = [
                     (number, claim)
@@ -126,11 +126,13 @@ def _judged(case: Case, solver: Solver, claims: Sequence[tuple[int, _Claim]]) ->
 
 def _verdict(case: Case, solver: Solver, claim: _Claim, formula: Formula) -> Verdict:
     try:
-        example = solver.example(formula)
+        level = _least_broken(claim.invariant)
+        shows = {path: case.shows(path, level) for path in sorted(_measured(claim.invariant, case.space.body))}
+        seen = (both(shown, case.space.has_leaf(path)) for path, shown in shows.items())
+        example = solver.example(formula, (disj(seen),))
         if example is None:
             return Proved()
-        leaves = sorted(_measured(claim.invariant, case.space.body))
-        shown = [path for path in leaves if example.holds(case.shows(path, _least_broken(claim.invariant)))]
+        shown = [path for path, formula in shows.items() if example.holds(formula)]
         witness = confirmed(case, example, message_of(case.space, example, shown))
     except (Undecided, NotModelled, Disagreement) as error:
         return Unknown(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.gateway.proof.model import Model, spaces_of
-from broker.gateway.proof.solver import Budget, Solver, Undecided, disj
+from broker.gateway.proof.solver import Budget, Solver, Undecided, both, disj
 from broker.gateway.proof.terms import NotModelled
 from broker.gateway.proof.verdict import Proved, Refuted, Unknown, Verdict
 from broker.gateway.proof.witness import Disagreement, confirmed, message_of
@@ -38,7 +38,8 @@ def can_release(policy: Policy, name: str, recipient: str, at_least: Level = Lev
         for body in BODIES_UNDER_POLICY:
             case = model.case(recipient, body)
             shows = {path: case.shows(path, at_least) for path in paths}
-            example = Solver(case.space.domain, budget).example(disj(shows.values()))
+            seen = (both(formula, case.space.has_leaf(path)) for path, formula in shows.items())
+            example = Solver(case.space.domain, budget, case.space.usual).example(disj(shows.values()), (disj(seen),))
             if example is not None:
                 shown = [path for path, formula in shows.items() if example.holds(formula)]
                 witness = confirmed(case, example, message_of(case.space, example, shown))

@@ -7,6 +7,7 @@ example, or `Undecided`, which nobody may take for either. Each question has a b
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,20 +62,23 @@ class Example:
 class Solver:
     """Answers questions about what lies in one domain."""
 
-    def __init__(self, domain: Iterable[Formula], budget: Budget) -> None:
-        """`domain`: what is true of everything that can occur."""
+    def __init__(self, domain: Iterable[Formula], budget: Budget, usual: Iterable[Formula] = ()) -> None:
+        """`domain`: what is true of all that can occur; `usual`: of what people expect, so of examples if possible."""
         self._solver = z3.SolverFor("QF_FD")
-        self._solver.set("phase", "always_false")  # an example says no where it can: shorter to read
         self._budget = budget
         self._is_empty = False
+        self._usual = list(usual)
         for each in domain:
             if isinstance(each, bool):
                 self._is_empty |= not each
             else:
                 self._solver.add(each)
 
-    def example(self, formula: Formula) -> Example | None:
-        """Return something in the domain of which the formula is true; None: there is nothing. Raises Undecided."""
+    def example(self, formula: Formula, likely: Iterable[Formula] = ()) -> Example | None:
+        """Return something in the domain of which the formula is true; None: there is nothing. Raises Undecided.
+
+        `likely`: what should also be true of the example if anything can be; looked at only once there is one.
+        """
         if formula is False or self._is_empty:
             return None
         budget_ms = self._budget.next_ms()
@@ -88,11 +92,29 @@ class Solver:
                 return None
             if answer != z3.sat:
                 raise Undecided(f"the solver says: {self._solver.reason_unknown()}")
-            return Example(self._solver.model())
+            return self._likely(Example(self._solver.model()), itertools.chain(likely, self._usual))
         except z3.Z3Exception as error:
             raise Undecided(f"the solver failed: {error}") from None
         finally:
             self._solver.pop()
+
+    def _likely(self, found: Example, likely: Iterable[Formula]) -> Example:
+        """Return an example that is also as people expect, as far as there is one."""
+        pushed = 0
+        for each in likely:
+            if each is False:
+                continue
+            self._solver.push()
+            pushed += 1
+            self._solver.add(each)
+            if not found.holds(each):
+                if self._solver.check() == z3.sat:
+                    found = Example(self._solver.model())
+                else:
+                    self._solver.pop()
+                    pushed -= 1
+        self._solver.pop(pushed)
+        return found
 
 
 def variable(name: str) -> Formula:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from broker.gateway.proof.solver import Formula, conj, disj, neg, variable
+from broker.gateway.proof.solver import Formula, both, conj, disj, neg, variable
 from broker.gateway.proof.terms import (
     MODE,
     Choice,
@@ -80,6 +80,7 @@ class Space:
         self.lists: dict[Path, Listed] = {}
         self.present: dict[Path, Formula] = {}  # of those whose presence is a question of its own
         self.domain: list[Formula] = []
+        self.usual: list[Formula] = []
         self._presence: dict[Path, Formula] = {}
         self._formulas: dict[tuple[Predicate, str], Formula] = {}
         self._literals = _with_siblings(asked)
@@ -109,6 +110,14 @@ class Space:
             values = _value_at(subject, path)
             _check_texts(path, values)
             yield from texts.answers(values)
+
+    def has_leaf(self, path: str) -> Formula:
+        """Return whether a leaf is set, as far as conditions ask about it."""
+        at: Path = ("content", *path.split("."))
+        above = (self.present.get(at[:count], True) for count in range(2, len(at) + 1))
+        if at in self.choices:
+            return both(*above, self.choices[at].where(bool))
+        return both(*above, self.lists[at].has_any() if at in self.lists else True)
 
     # -- conditions ---------------------------------------------------------------------------------------------------
     def _formula(self, predicate: Predicate, to: str) -> Formula:  # noqa: PLR0911 - one for each kind
@@ -227,6 +236,7 @@ class Space:
     def _close(self) -> None:
         is_exercise = self._choice(MODE).where(lambda value: value == content_pb2.MODE_EXERCISE)
         has_base = self._has(EXERCISE)
+        self.usual.append(self._choice(MODE).where(lambda value: value == content_pb2.MODE_REAL_WORLD))
         self.domain += [disj((neg(is_exercise), has_base)), disj((is_exercise, neg(has_base)))]
         for one, other in itertools.combinations(self.present, 2):
             if one[:-1] == other[:-1] and _exclude_each_other(field_of(one), field_of(other)):
