@@ -196,13 +196,15 @@ class _Pair:
         return next(self._confirmed(example, answered))
 
     def _example(self, questions: Mapping[_Question, Formula]) -> Example | None:
-        seen = (
+        """Return a message with any of these changes, and with one of the leaves that change set, if there is one."""
+        return self._solver.example(both(self._where, disj(questions.values())), self._seen(questions))
+
+    def _seen(self, questions: Mapping[_Question, Formula]) -> Iterator[Formula]:
+        yield disj(
             both(formula, self.old.space.has_leaf(question.what[0]))
             for question, formula in questions.items()
             if question.kind in _OF_LEAVES
         )
-        likely = (each() for each in (lambda: disj(seen),))
-        return self._solver.example(both(self._where, disj(questions.values())), likely)
 
     # -- what may change ----------------------------------------------------------------------------------------------
     def _questions(self, kinds: object) -> Iterator[tuple[_Question, Formula]]:

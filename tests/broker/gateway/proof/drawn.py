@@ -1,0 +1,67 @@
+"""Random invariants beside the random policies and messages of `tests.broker.gateway.release.generate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import z3
+
+from broker.gateway.proof.solver import Example
+from broker.gateway.release import Policy
+from broker.invariants import Invariants
+from broker.leaves import LEAVES, SCHEMA_DIGEST
+from tests.broker.gateway.release.generate import NATION, RECIPIENTS, random_condition, random_policy_text
+
+if TYPE_CHECKING:
+    import random
+
+    from broker.gateway.proof.space import Space
+    from broker.gateway.release import Subject
+
+__all__ = ["as_example", "random_invariants", "random_policy"]
+
+
+def random_policy(rng: random.Random) -> Policy:
+    return Policy.parse(random_policy_text(rng, rules=rng.randint(1, 30)))
+
+
+def random_invariants(rng: random.Random, count: int = 6) -> Invariants:
+    lines = [
+        "format: vedette-invariants/v1",
+        f"nation: {NATION}",
+        "version: 1",
+        f"schema: {SCHEMA_DIGEST}",
+        "invariants:",
+        *(_invariant(rng, number) for number in range(count)),
+    ]
+    return Invariants.parse("\n".join(lines) + "\n")
+
+
+def _invariant(rng: random.Random, number: int) -> str:
+    to = ", ".join(rng.sample(RECIPIENTS, rng.randint(1, 3)))
+    parts = [f"id: I-{number}", f"to: [{to}]", "reason: r"]
+    if rng.random() < 0.7:
+        condition = random_condition(rng).replace("'", "''")
+        parts.append(f"when: '{condition}'")
+    match rng.choices(("never", "everything", "delay", "interval", "caveats"), (6, 1, 1, 1, 1))[0]:
+        case "never":
+            parts.append(f"never: [{', '.join(rng.sample(list(LEAVES), rng.randint(1, 4)))}]")
+            parts += [f"finer_than: {rng.choice(('50km', '10km', '1km'))}"] if rng.random() < 0.5 else []
+        case "everything":
+            parts.append("never: everything")
+        case "delay":
+            parts.append("delay_s: 2")
+        case "interval":
+            parts.append("minimum_interval_s: 5")
+        case _:
+            parts.append("caveats: [NO-ONWARD]")
+    return "- {" + ", ".join(parts) + "}"
+
+
+def as_example(space: Space, subject: Subject) -> Example:
+    """Return the one example that answers every question as the message does. Raises NotModelled outside the domain."""
+    solver = z3.SimpleSolver()
+    for formula, answer in space.answers(subject):
+        solver.add(formula if answer else z3.Not(formula))
+    assert solver.check() == z3.sat
+    return Example(solver.model())
