@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from broker import limits
 from broker.gateway.proof.model import Model, spaces_of
 from broker.gateway.proof.needs import SHOWN_LEVELS
 from broker.gateway.proof.solver import Budget, Formula, Solver, Undecided, both, disj, neg
@@ -90,17 +91,22 @@ class Changes:
 
 
 def changes(
-    old: Policy, new: Policy, *, exception: Predicate | None = None, progress: Progress | None = None
+    old: Policy,
+    new: Policy,
+    *,
+    exception: Predicate | None = None,
+    progress: Progress | None = None,
+    within_s: float = limits.PROOF_S,
 ) -> Changes:
     """Return what the new policy changes, by recipient, body and kind.
 
     Messages that match `exception` are left out. Raises ValueError for policies of two nations. `progress` is told how
-    many questions of how many are answered.
+    many questions of how many are answered. What is not decided `within_s` is unknown.
     """
     found: list[Change] = []
     unknown: list[str] = []
     try:
-        pairs = list(_pairs(old, new, exception))
+        pairs = list(_pairs(old, new, exception, Budget(within_s)))
         for number, pair in enumerate(pairs, start=1):
             try:
                 found += _told(pair.all_changes())
@@ -121,7 +127,7 @@ def releases_nothing_new(old: Policy, new: Policy, *, exception: Predicate | Non
     Refuted names it. Raises ValueError for policies of two nations.
     """
     try:
-        for pair in _pairs(old, new, exception):
+        for pair in _pairs(old, new, exception, Budget()):
             looser = pair.first_looser()
             if looser is not None:
                 text = f"{looser.recipient}, {looser.body}: {', '.join(looser.what)}: {looser.old} -> {looser.new}"
@@ -139,12 +145,11 @@ def only_tightens(old: Policy, new: Policy) -> Verdict:
     return releases_nothing_new(old, new)
 
 
-def _pairs(old: Policy, new: Policy, exception: Predicate | None) -> Iterator[_Pair]:
+def _pairs(old: Policy, new: Policy, exception: Predicate | None, budget: Budget) -> Iterator[_Pair]:
     if old.nation != new.nation:
         raise ValueError(f"the old policy is {old.nation}'s, the new one {new.nation}'s")
     spaces = spaces_of((old, new), () if exception is None else (exception,))
     before, after = Model(old, spaces), Model(new, spaces)
-    budget = Budget()
     solvers = {body: Solver(space.domain, budget, space.usual) for body, space in spaces.items()}
     for recipient in dict.fromkeys((*old.recipients, *new.recipients)):
         for body in BODIES_UNDER_POLICY:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from broker import limits
 from broker.gateway.proof.model import Model, spaces_of
 from broker.gateway.proof.solver import Budget, Formula, Solver, Undecided, both, disj, neg
 from broker.gateway.proof.terms import NotModelled, bounds_of
@@ -64,11 +65,13 @@ class _Claim:
     recipient: str
 
 
-def prove(policy: Policy, invariants: Invariants, *, progress: Progress | None = None) -> list[Proof]:
+def prove(
+    policy: Policy, invariants: Invariants, *, progress: Progress | None = None, within_s: float = limits.PROOF_S
+) -> list[Proof]:
     """Return what holds of each invariant towards each of its recipients, in their order.
 
     Raises PolicyError where a condition is not in the language of rules, or the invariants are another nation's.
-    `progress` is told how many questions of how many are answered.
+    `progress` is told how many questions of how many are answered. What is not decided `within_s` is unknown.
     """
     if policy.nation != invariants.nation:
         raise PolicyError(1, 1, f"the invariants are {invariants.nation}'s, the policy {policy.nation}'s")
@@ -81,7 +84,7 @@ def prove(policy: Policy, invariants: Invariants, *, progress: Progress | None =
     steps = 0
     try:
         model = Model(policy, spaces_of([policy], [claim.predicate for claim in claims]))
-        budget = Budget()
+        budget = Budget(within_s)
         for body in BODIES_UNDER_POLICY:
             solver = Solver(model.spaces[body].domain, budget, model.spaces[body].usual)
             for recipient in policy.recipients:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import z3
@@ -13,12 +15,36 @@ from broker.leaves import LEAVES, SCHEMA_DIGEST
 from tests.broker.gateway.release.generate import NATION, RECIPIENTS, random_condition, random_policy_text
 
 if TYPE_CHECKING:
-    import random
-
     from broker.gateway.proof.space import Space
     from broker.gateway.release import Subject
 
-__all__ = ["as_example", "random_invariants", "random_policy"]
+__all__ = ["KOR", "KOR_TEXT", "as_example", "edited", "policy_of", "random_invariants", "random_policy", "seeded"]
+
+EVERY_LEAF = f"all: [{', '.join(LEAVES)}]"
+KOR_TEXT = (Path(__file__).parents[4] / "nations" / "kor" / "release.yaml").read_text()
+KOR = Policy.parse(KOR_TEXT)
+
+
+def seeded(seed: object) -> random.Random:
+    return random.Random(str(seed))  # noqa: S311 - the same messages for the same number
+
+
+def edited(*edits: tuple[str, str]) -> Policy:
+    """Return the shipped policy of Korea with these edits, each of which must change something."""
+    text = KOR_TEXT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    return Policy.parse(text)
+
+
+def policy_of(*rules: str, groups: str = "") -> Policy:
+    """Return a policy of these rules; all leaves are in one group, if no others are named."""
+    return Policy.parse(
+        f"format: vedette-release/v1\nnation: {NATION}\nversion: 1\neffective: 2026-01-01T00:00:00Z\n"
+        f"expires: 2028-01-01T00:00:00Z\nschema: {SCHEMA_DIGEST}\nrecipients: [{', '.join(RECIPIENTS)}]\n"
+        f"groups: {{{groups or EVERY_LEAF}}}\nrules:\n" + "\n".join(f"- {{{rule}}}" for rule in rules) + "\n"
+    )
 
 
 def random_policy(rng: random.Random) -> Policy:
@@ -61,7 +87,6 @@ def _invariant(rng: random.Random, number: int) -> str:
 def as_example(space: Space, subject: Subject) -> Example:
     """Return the one example that answers every question as the message does. Raises NotModelled outside the domain."""
     solver = z3.SimpleSolver()
-    for formula, answer in space.answers(subject):
-        solver.add(formula if answer else z3.Not(formula))
+    solver.add(*(formula if answer else z3.Not(formula) for formula, answer in space.answers(subject)))
     assert solver.check() == z3.sat
     return Example(solver.model())

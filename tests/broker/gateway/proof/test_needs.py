@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from broker.gateway.proof.needs import SHOWN_LEVELS, Need, Needs
 from broker.gateway.release import Level, Policy
 from broker.gateway.release.shown import shown_of
 from broker.leaves import BODIES_UNDER_POLICY, LEAVES
+from tests.broker.gateway.proof.drawn import seeded
 from tests.broker.gateway.release.generate import random_policy_text
 
 # How often each level is drawn: all alike, only the ends, mostly exact, mostly shown.
@@ -26,7 +25,7 @@ def _level(needs: Needs, path: str, allowed: dict[str, Level]) -> Level:
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("body", BODIES_UNDER_POLICY)
 def test_needs_say_of_every_leaf_at_any_levels_what_is_really_shown(body: str, weights: tuple[int, ...]) -> None:
-    rng = random.Random(f"{body} {weights}")
+    rng = seeded(f"{body} {weights}")
     needs = Needs(body, {path: [path] for path in LEAVES})
     for _ in range(60):
         allowed = {path: Level(rng.choices(range(5), weights)[0]) for path in LEAVES}
@@ -39,7 +38,7 @@ def test_needs_say_of_every_leaf_at_any_levels_what_is_really_shown(body: str, w
 
 @pytest.mark.parametrize("seed", range(10))
 def test_needs_of_a_policys_groups_say_the_same(seed: int) -> None:
-    rng = random.Random(seed)
+    rng = seeded(seed)
     groups = Policy.parse(random_policy_text(rng, rules=1)).groups
     some = {name: paths for name, paths in groups.items() if rng.random() < 0.9}  # leaves in no group are withheld
     for body in BODIES_UNDER_POLICY:
