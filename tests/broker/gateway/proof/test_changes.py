@@ -7,7 +7,6 @@ from broker.gateway.proof import (
     Kind,
     Proved,
     Refuted,
-    Unknown,
     changes,
     only_tightens,
     releases_nothing_new,
@@ -193,4 +192,3 @@ def _kind(was: Level, becomes: Level) -> Kind:
 
 def test_unknown_is_never_proved() -> None:
     assert not Changes((), ("JPN, track: no time",)).releases_nothing_new
-    assert Unknown("no time") != Proved()

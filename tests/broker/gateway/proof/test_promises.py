@@ -12,7 +12,7 @@ from broker.invariants import Invariants
 from broker.leaves import SCHEMA_DIGEST
 from tests.broker.gateway.proof.drawn import KOR, edited, policy_of, random_invariants, random_policy, seeded
 from tests.broker.gateway.release.generate import random_subject
-from vedette.v1 import measures_pb2
+from vedette.v1 import envelope_pb2, measures_pb2
 
 NATIONS = Path(__file__).parents[4] / "nations"
 PROMISES = (NATIONS / "kor" / "invariants.yaml").read_text()
@@ -193,7 +193,7 @@ def test_a_breach_is_found_on_the_decision_without_any_of_the_model() -> None:
     rng = seeded(1)
     subject = next(each for each in (random_subject(rng) for _ in range(999)) if each.content.HasField("track"))
     subject.label.caveats[:] = []
-    subject.label.classification = subject.label.classification or 1
+    subject.label.classification = envelope_pb2.CLASSIFICATION_SECRET
     decision = decide(policy, subject, "self")
     assert decision.shown.levels["track.state.position_m"] is Level.CELL_10KM
     told = list(breaches(promise, condition("true"), Witness(subject, "self", "track", decision)))
