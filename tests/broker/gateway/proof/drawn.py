@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import z3
 
+from broker.gateway.intake import check_label
 from broker.gateway.proof.solver import Example
 from broker.gateway.release import Policy
 from broker.invariants import Invariants
 from broker.leaves import LEAVES, SCHEMA_DIGEST
-from tests.broker.gateway.release.generate import NATION, RECIPIENTS, random_condition, random_policy_text
+from tests.broker.gateway.release.generate import (
+    NATION,
+    RECIPIENTS,
+    random_condition,
+    random_policy_text,
+    random_subject,
+)
+from vedette.v1 import envelope_pb2
 
 if TYPE_CHECKING:
     from broker.gateway.proof.space import Space
     from broker.gateway.release import Subject
 
-__all__ = ["KOR", "KOR_TEXT", "as_example", "edited", "policy_of", "random_invariants", "random_policy", "seeded"]
+__all__ = [
+    "KOR",
+    "KOR_TEXT",
+    "as_example",
+    "edited",
+    "policy_of",
+    "random_invariants",
+    "random_policy",
+    "seeded",
+    "valid_subject",
+]
 
 EVERY_LEAF = f"all: [{', '.join(LEAVES)}]"
 KOR_TEXT = (Path(__file__).parents[4] / "nations" / "kor" / "release.yaml").read_text()
@@ -45,6 +64,20 @@ def policy_of(*rules: str, groups: str = "") -> Policy:
         f"expires: 2028-01-01T00:00:00Z\nschema: {SCHEMA_DIGEST}\nrecipients: [{', '.join(RECIPIENTS)}]\n"
         f"groups: {{{groups or EVERY_LEAF}}}\nrules:\n" + "\n".join(f"- {{{rule}}}" for rule in rules) + "\n"
     )
+
+
+def valid_subject(rng: random.Random, policy: Policy) -> Subject:
+    """Return a message that intake would take, but for a label without classification: the release refuses that too."""
+    subject = random_subject(rng, policy)
+    label = subject.label
+    for texts in (label.releasable_to, label.caveats):
+        texts[:] = [each for each in texts if each.isascii() and re.fullmatch("[A-Z0-9-]{3,8}", each)]
+    label.policy = label.policy if re.fullmatch("[A-Z]{3}", label.policy) else "KOR"
+    checked = envelope_pb2.SecurityLabel()
+    checked.CopyFrom(label)
+    checked.classification = label.classification or envelope_pb2.CLASSIFICATION_SECRET
+    check_label(subject.precedence, checked)
+    return subject
 
 
 def random_policy(rng: random.Random) -> Policy:

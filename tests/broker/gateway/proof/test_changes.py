@@ -13,8 +13,7 @@ from broker.gateway.proof import (
 )
 from broker.gateway.release import Level, Policy, decide
 from broker.gateway.release.conditions import condition
-from tests.broker.gateway.proof.drawn import KOR, KOR_TEXT, edited, policy_of, random_policy, seeded
-from tests.broker.gateway.release.generate import random_subject
+from tests.broker.gateway.proof.drawn import KOR, KOR_TEXT, edited, policy_of, random_policy, seeded, valid_subject
 
 NEXT = ("version: 1\n", "version: 2\n")
 RELEASE = "effect: release, to: [USA], when: 'true', reason: r"
@@ -172,7 +171,7 @@ def test_no_message_shows_a_change_that_is_not_told(count: int) -> None:
         kinds |= {each.kind for each in found.found}
         told = {(each.recipient, each.body, each.kind, path) for each in found.found for path in each.what}
         for _ in range(60):
-            subject, to = random_subject(rng, rng.choice((old, new))), rng.choice(old.recipients)
+            subject, to = valid_subject(rng, rng.choice((old, new))), rng.choice(old.recipients)
             before, after = decide(old, subject, to), decide(new, subject, to)
             for path in before.shown.levels.keys() | after.shown.levels.keys():
                 was, becomes = (each.shown.levels.get(path, Level.WITHHELD) for each in (before, after))

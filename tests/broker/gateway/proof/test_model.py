@@ -1,44 +1,24 @@
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.gateway.intake import check_label
 from broker.gateway.proof.model import Model, spaces_of
 from broker.gateway.proof.solver import Budget, Solver
 from broker.gateway.proof.witness import message_of
 from broker.gateway.release import Level, decider_of
 from broker.gateway.release.decide import Decider
 from broker.gateway.release.engine import Evaluated
-from tests.broker.gateway.proof.drawn import as_example, policy_of, random_policy, seeded
-from tests.broker.gateway.release.generate import random_subject
-from vedette.v1 import envelope_pb2
+from tests.broker.gateway.proof.drawn import as_example, policy_of, random_policy, seeded, valid_subject
 
 if TYPE_CHECKING:
-    import random
-
     from broker.gateway.proof.model import Case
     from broker.gateway.proof.solver import Example
-    from broker.gateway.release import Decision, Policy, Subject
+    from broker.gateway.release import Decision
 
 MESSAGES_A_POLICY = 50
 POLICIES = {False: 20, True: 400}  # 1,000 messages after every commit, 20,000 in make test-all
-
-
-def _subject(rng: random.Random, policy: Policy) -> Subject:
-    """Return a message that intake would take, but for a label without classification: the release refuses that too."""
-    subject = random_subject(rng, policy)
-    label = subject.label
-    for texts in (label.releasable_to, label.caveats):
-        texts[:] = [each for each in texts if each.isascii() and re.fullmatch("[A-Z0-9-]{3,8}", each)]
-    label.policy = label.policy if re.fullmatch("[A-Z]{3}", label.policy) else "KOR"
-    checked = envelope_pb2.SecurityLabel()
-    checked.CopyFrom(label)
-    checked.classification = label.classification or envelope_pb2.CLASSIFICATION_SECRET
-    check_label(subject.precedence, checked)
-    return subject
 
 
 def _agrees(case: Case, example: Example, decision: Decision) -> None:
@@ -67,7 +47,7 @@ def test_the_model_the_compiled_rules_and_googles_evaluator_decide_alike(is_long
         model = Model(policy, spaces_of([policy]))
         other = Decider(policy, lambda rules: Evaluated([rule.when for rule in rules]))
         for _ in range(MESSAGES_A_POLICY):
-            subject = _subject(rng, policy)
+            subject = valid_subject(rng, policy)
             recipient = rng.choice(policy.recipients)
             decision = decider_of(policy).decide(subject, recipient)
             assert other.decide(subject, recipient) == decision

@@ -10,7 +10,15 @@ from broker.gateway.release import Level, Policy, PolicyError, decide
 from broker.gateway.release.conditions import condition
 from broker.invariants import Invariants
 from broker.leaves import SCHEMA_DIGEST
-from tests.broker.gateway.proof.drawn import KOR, edited, policy_of, random_invariants, random_policy, seeded
+from tests.broker.gateway.proof.drawn import (
+    KOR,
+    edited,
+    policy_of,
+    random_invariants,
+    random_policy,
+    seeded,
+    valid_subject,
+)
 from tests.broker.gateway.release.generate import random_subject
 from vedette.v1 import envelope_pb2, measures_pb2
 
@@ -169,7 +177,7 @@ def test_what_is_refuted_the_engine_confirms_and_what_is_proved_no_message_break
         rng = seeded(f"{seed} of {count}")
         policy = random_policy(rng)
         found = prove(policy, random_invariants(rng))
-        subjects = [random_subject(rng, policy) for _ in range(40)]
+        subjects = [valid_subject(rng, policy) for _ in range(40)]
         for each in found:
             verdicts.add(type(each.verdict))
             predicate = condition(each.invariant.when)
