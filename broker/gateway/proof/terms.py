@@ -14,7 +14,6 @@ thousand caveats), an example is found to be no valid message and the answer is 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import string
 from bisect import bisect_left
@@ -183,15 +182,10 @@ def number_choice(name: str, field: FieldDescriptor, literals: Iterable[Value], 
     points = sorted(int(each) if is_whole else float(each) for each in numbers if least <= each <= most)
     values: list[float] = points[:1]
     for before, after in itertools.pairwise(points):
-        between = before + 1 if is_whole else _between(before, after)
+        between = before + 1 if is_whole else before / 2 + after / 2  # only next to each other it is one of them
         values += [between, after] if before < between < after else [after]
     zero = [0 if is_whole else 0.0] if default and not least <= 0 <= most else []
     return choice(name, tuple(sorted((*values, *zero))), (*points, *zero))
-
-
-def _between(before: float, after: float) -> float:
-    middle = before / 2 + after / 2
-    return middle if before < middle < after else math.nextafter(before, after)
 
 
 def text_choice(name: str, fits: Callable[[str], bool], literals: Iterable[Value], *, default: bool) -> Choice:

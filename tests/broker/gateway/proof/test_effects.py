@@ -36,6 +36,13 @@ def test_a_release_that_limits_or_denies_always_take_away_is_overridden() -> Non
     assert ("always-overridden", told) in _codes(policy_of(rule, deny))
 
 
+def test_a_release_of_which_limits_leave_something_is_not_overridden() -> None:
+    rule = "id: R, effect: release, give: {all: exact}, to: [USA], when: 'body == \"track\"', reason: r"
+    for level in ("50km", "10km", "1km"):
+        limit = f"id: L, effect: limit, cap: {{all: {level}}}, to: [USA], when: 'true', reason: r"
+        assert _codes(policy_of(rule, limit)) == []
+
+
 def test_a_rule_without_which_nothing_changes_is_named_with_its_recipients() -> None:
     again = "id: R, effect: release, give: {all: 10km}, to: [USA, JPN], when: 'body == \"track\"', reason: r"
     assert _codes(policy_of(OPEN, again)) == [("no-effect", "R: without it nothing changes for USA, JPN")]
