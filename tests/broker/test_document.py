@@ -36,7 +36,6 @@ REFUSED = {
     "a soft hyphen": ("a: x\u00ady\n", 1, 5, "invisible"),
     "a tag character": ("a: x\U000e0041y\n", 1, 5, "invisible"),
     "a byte order mark": ("\ufeffa: b\n", 1, 1, "invisible"),
-    "half a character": ("a: \ud800\n", 1, 4, "invisible"),
     "a line end, escaped": ('a: "x\\Ly"\n', 1, 4, "invisible"),
     "a null byte, escaped": ('a: "x\\0y"\n', 1, 4, "invisible"),
     "half of a character": ("a: \ud800\n", 1, 1, "half of a character"),

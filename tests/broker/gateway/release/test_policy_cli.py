@@ -101,6 +101,17 @@ def test_a_warning_is_a_failed_case_only_where_it_fails_the_command(clean: Path)
         assert (root.get("tests"), root.get("failures")) == ("1", failures)
 
 
+def test_what_the_solver_finds_stands_among_the_findings(clean: Path) -> None:
+    pytest.importorskip("z3")
+    denied = "- {id: DEAD, effect: release, to: [JPN], when: 'body == \"track\" && \"KOR-ONLY\" in label.caveats',"
+    clean.write_text(clean.read_text() + f"{denied} give: {{flight: exact}}, reason: denied by KOR-D1}}\n")
+    assert lint(clean) == (0, "0 errors, 0 warnings\n")
+    code, output = run("lint", "--strict", clean)
+    assert code == 1
+    assert "DEAD: " in output
+    assert output.endswith("0 errors, 1 warnings\n")
+
+
 def test_without_a_solver_lint_says_so_and_ends_as_ever(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "broker.gateway.proof", None)
     result = CliRunner().invoke(policy, ["lint", str(clean)])
