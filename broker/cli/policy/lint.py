@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.gateway.release import Finding
+
+
+# Where lint says that a rule does nothing, and by which other one, the solver need not say it again.
+TOLD: Final = frozenset({"never-matches", "duplicate-rule", "given-already", "denied-already"})
 
 
 @policy.command()
@@ -47,7 +51,9 @@ def lint(
     text = text_of(file)
     findings = findings_of(text, nation=nation, members=members or None, now_ns=SystemClock().wall_ns())
     if not no_solver and not any(finding.code == "unreadable" for finding in findings):
-        findings = sorted([*findings, *_deep(text)], key=lambda each: (each.line, each.column, each.code))
+        told = {(each.line, each.column) for each in findings if each.code in TOLD}
+        deep = [each for each in _deep(text) if (each.line, each.column) not in told]
+        findings = sorted([*findings, *deep], key=lambda each: (each.line, each.column, each.code))
     if said := _said(findings, form, file, text, strict=strict):
         click.echo(said)
     if any(strict or finding.severity is Severity.ERROR for finding in findings):

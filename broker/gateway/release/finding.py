@@ -37,7 +37,7 @@ class Finding:
         return f"{self.line}:{self.column}: {self.severity.value} {self.code}: {self.message}"
 
 
-# The findings of `lint`, in the order of its modules. The solver adds its own.
+# The findings of `lint`, in the order of its modules, and those that `broker.gateway.proof` adds.
 MEANINGS: Final[Mapping[str, str]] = {
     "unreadable": "The document cannot be read as a release policy: nothing of it can be in force.",
     "leaf-in-no-group": "Every leaf of every message stands in one group; one in none is withheld from everybody.",
@@ -61,5 +61,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "too-late-for-fusion": "What comes so late is shown to people and moves no fused picture.",
     "places-average-out": "Many coarse positions at close intervals give back the exact one.",
     "gives-away-place": "From what is shown a place can be computed more finely than it is shown itself.",
+    "unreachable": "No message can match the rule's condition: found by the solver.",
+    "always-overridden": "Whenever the rule matches, others take away all that it does: found by the solver.",
+    "no-effect": "Without the rule nothing changes for those whom it names: found by the solver.",
     "gives-away-time": "From what is shown a time can be computed more finely than it is shown itself.",
 }

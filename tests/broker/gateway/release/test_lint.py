@@ -287,7 +287,8 @@ def test_errors_of_all_rules_are_told_at_once() -> None:
 
 
 def test_every_code_has_its_meaning() -> None:
-    sources = Path(inspect.getfile(Finding)).parent.glob("*.py")
+    folder = Path(inspect.getfile(Finding)).parent
+    sources = [*folder.glob("*.py"), *folder.parent.glob("proof/*.py")]
     text = "".join(source.read_text() for source in sources if source.name != "finding.py")
     named = set(re.findall(r'(?:rule|WARNING|ERROR), "([a-z-]+)"', text))
     assert {"unreadable", "late-first-report", "caps-nothing", "mixed-group"} <= named <= set(MEANINGS)

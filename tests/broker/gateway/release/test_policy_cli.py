@@ -103,13 +103,20 @@ def test_a_warning_is_a_failed_case_only_where_it_fails_the_command(clean: Path)
 
 def test_what_the_solver_finds_stands_among_the_findings(clean: Path) -> None:
     pytest.importorskip("z3")
-    denied = "- {id: DEAD, effect: release, to: [JPN], when: 'body == \"track\" && \"KOR-ONLY\" in label.caveats',"
+    denied = '- {id: DEAD, effect: release, to: [JPN], when: \'body == "track" && "KOR-ONLY" in label.caveats\','
     clean.write_text(clean.read_text() + f"{denied} give: {{flight: exact}}, reason: denied by KOR-D1}}\n")
     assert lint(clean) == (0, "0 errors, 0 warnings\n")
     code, output = run("lint", "--strict", clean)
     assert code == 1
     assert "DEAD: " in output
     assert output.endswith("0 errors, 1 warnings\n")
+    again = clean.read_text().replace("id: DEAD", "id: AGAIN").splitlines()[-1]
+    clean.write_text(clean.read_text() + again + "\n")
+    _, output = run("lint", clean)
+    assert [line.split()[2] for line in output.splitlines() if ": warning " in line] == [
+        "always-overridden:",
+        "duplicate-rule:",
+    ]
 
 
 def test_without_a_solver_lint_says_so_and_ends_as_ever(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
