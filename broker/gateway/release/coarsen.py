@@ -10,16 +10,18 @@ Units are those of the fields: degrees, metres, metres a second, nanoseconds sin
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from broker.gateway.release.lattice import ANY_SPEED_MPS, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "centre",
     "covariance",
+    "covariance_at",
     "fraction",
     "latitude_deg",
     "length_m",
@@ -63,6 +65,7 @@ def longitude_deg(value: float, coarse_latitude_deg: float, space_m: float) -> f
     return centre(value, 360.0 / max(1, math.floor(around_m / space_m)), -180.0, 180.0)
 
 
+@cache
 def _band_deg(space_m: float) -> float:
     return 180.0 / max(1, math.floor(180.0 * LATITUDE_DEGREE_M / space_m))
 
@@ -107,32 +110,44 @@ def covariance(
     the same in all directions (its axes would show the line of sight), with one standard deviation of the full cell or
     what was there before, rounded up: space cell + speed x time cell; the greatest speed where velocity is withheld.
     """
-    has_motion = bool(shown_mps)
-    # The greatest speed that fits the cell of the velocity shown.
-    speed_mps = math.hypot(*shown_mps) + HALF_DIAGONAL * motion.speed_mps if has_motion else ANY_SPEED_MPS
-    own_place_m = own.space_m if own.is_coarse else 0.0
+    return covariance_at(place=place, time=time, motion=motion, own=own)(terms, shown_mps)
+
+
+def covariance_at(
+    *, place: Level, time: Level, motion: Level, own: Level
+) -> Callable[[Sequence[float], Sequence[float]], list[float]]:
+    """Return `covariance` for levels that are known beforehand."""
+    # The greatest speed that fits the cell of the velocity shown is so much above it.
+    around_mps = HALF_DIAGONAL * motion.speed_mps
+    space_m, time_s = place.space_m, time.time_s
     # Something that stands still is not known better for it: its axes are hidden all the same.
-    least_m = STEP_LEAST_M if time.is_coarse else 0.0
-    place_step_m = max(place.space_m + speed_mps * time.time_s, own_place_m, least_m)
+    least_m = max(own.space_m if own.is_coarse else 0.0, STEP_LEAST_M if time.is_coarse else 0.0)
     motion_step_mps = max(motion.speed_mps, own.speed_mps)
-    known = list(terms) if own > Level.WITHHELD else []
-    if not place_step_m and (not motion_step_mps or not has_motion):
-        return _as_it_is(known, has_motion=has_motion)
-    of_place = _place_block(known, place_step_m)
-    of_motion = _motion_block(known, motion_step_mps) if has_motion else []
-    if not of_place or not of_motion:
-        return of_place
-    return _joined(of_place, of_motion)
+    is_known = own > Level.WITHHELD
+
+    def shown(terms: Sequence[float], shown_mps: Sequence[float]) -> list[float]:
+        has_motion = bool(shown_mps)
+        speed_mps = math.hypot(*shown_mps) + around_mps if has_motion else ANY_SPEED_MPS
+        place_step_m = max(space_m + speed_mps * time_s, least_m)
+        known = list(terms[:]) if is_known else []
+        if not place_step_m and (not motion_step_mps or not has_motion):
+            return _as_it_is(known, has_motion=has_motion)
+        of_place = _place_block(known, place_step_m)
+        of_motion = _motion_block(known, motion_step_mps) if has_motion else []
+        if not of_place or not of_motion:
+            return of_place
+        return _joined(of_place, of_motion)
+
+    return shown
 
 
 def _as_it_is(known: list[float], *, has_motion: bool) -> list[float]:
     return known if has_motion or len(known) != 21 else [known[place] for place in _PLACE]  # noqa: PLR2004
 
 
-# Upper triangles row by row: where the position's six terms and the diagonals stand among the 21.
+# Upper triangles row by row: where the position's six terms and the velocity's stand among the 21.
 _PLACE: Final = (0, 1, 2, 6, 7, 11)
-_MOTION: Final = (15, 16, 17, 18, 19, 20)
-_DIAGONAL_OF_SIX: Final = (0, 3, 5)
+_MOTION: Final = slice(15, 21)
 
 
 def _place_block(known: list[float], step_m: float) -> list[float]:
@@ -141,19 +156,19 @@ def _place_block(known: list[float], step_m: float) -> list[float]:
 
 
 def _motion_block(known: list[float], step_mps: float) -> list[float]:
-    block = [known[place] for place in _MOTION] if len(known) == 21 else []  # noqa: PLR2004 - all terms
+    block = known[_MOTION] if len(known) == 21 else []  # noqa: PLR2004 - all terms
     return _round(block, step_mps) if step_mps else block
 
 
 def _round(block: list[float], step: float) -> list[float]:
     """Return six terms, the same in all directions: the greatest standard deviation, rounded up to whole steps."""
-    greatest = math.sqrt(max((block[place] for place in _DIAGONAL_OF_SIX), default=0.0)) if block else 0.0
+    greatest = math.sqrt(max(block[0], block[3], block[5])) if block else 0.0  # the diagonal of six
     variance = min(VARIANCE_MAX, spread(greatest, step) ** 2)
     return [variance, 0.0, 0.0, variance, 0.0, variance]
 
 
 def _joined(of_place: list[float], of_motion: list[float]) -> list[float]:
     """Return all 21 terms of two blocks that know nothing of each other."""
-    (xx, xy, xz, yy, yz, zz), (uu, uv, uw, vv, vw, ww) = of_place, of_motion
-    rows = ([xx, xy, xz, 0, 0, 0], [yy, yz, 0, 0, 0], [zz, 0, 0, 0], [uu, uv, uw], [vv, vw], [ww])
-    return [float(term) for row in rows for term in row]
+    xx, xy, xz, yy, yz, zz = of_place
+    none = (0.0, 0.0, 0.0)
+    return [xx, xy, xz, *none, yy, yz, *none, zz, *none, *of_motion]

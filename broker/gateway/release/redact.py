@@ -2,8 +2,9 @@
 
 What is not on the list does not exist for it: a field added to the agreement tomorrow is withheld until a policy
 places it. The list is compiled once per decision into steps, each of which moves one leaf; a leaf that is shown
-coarsely goes through its cell on the way (`steps`). Identities pass as they are: the gateway makes them anew for each
-recipient afterwards. Cells and the `Disclosure` are written here.
+coarsely goes through its cell on the way (`steps`). A message of which every single field is on the list, exactly,
+moves in one step. Identities pass as they are: the gateway makes them anew for each recipient afterwards. Cells and the
+`Disclosure` are written here. Fields that we do not know pass nowhere, whatever message they came in.
 
 A message within the message of which nothing is left is left out too: that it was there would tell of what is withheld.
 """
@@ -16,7 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from broker.gateway.release.lattice import Level
 from broker.gateway.release.shown import NUMBERS
-from broker.gateway.release.steps import cell_step, copy_step, leaf_step, together
+from broker.gateway.release.steps import cell_step, copy_step, is_told_anew, leaf_step, together
 from broker.leaves import HEADER, Node, node_of
 from vedette.v1 import content_pb2, measures_pb2, options_pb2
 from vedette.v1.options_pb2 import Coarsening
@@ -36,6 +37,11 @@ __all__ = ["redact", "redactor_of"]
 
 # Plain values that say something where they are not set: zero, or no.
 SAYS_BY_DEFAULT: Final = NUMBERS | {FieldDescriptor.CPPTYPE_BOOL}
+CELL: Final = measures_pb2.Cell.DESCRIPTOR
+# What no policy decides on; beside exact values a cell is carried on as it came.
+AS_THEY_ARE: Final = frozenset({Coarsening.COARSENING_IDENTITY, Coarsening.COARSENING_CELL})
+# Corners that are the same become one even where they are exact; a Disclosure is never passed on.
+WITH_STEPS_OF_THEIR_OWN: Final = (measures_pb2.Polygon.DESCRIPTOR, content_pb2.Disclosure.DESCRIPTOR)
 
 
 def redact(content: content_pb2.Content, decision: Decision, *, released_ns: int = 0) -> content_pb2.Content:
@@ -54,16 +60,20 @@ def redactor_of(shown: Shown, minimum_interval_ns: int) -> Redactor:
     of_header = _steps(node_of(HEADER), shown, minimum_interval_ns)
     of_body = _steps(node_of(shown.body), shown, minimum_interval_ns)
     body = shown.body
+    begun = content_pb2.Content()
+    begun.header.disclosure.withheld[:] = shown.withheld
+    getattr(begun, body).SetInParent()
 
     def redactor(content: content_pb2.Content, released_ns: int) -> content_pb2.Content:
         made = content_pb2.Content()
+        made.CopyFrom(begun)
+        source, target = content.header, made.header
         for step in of_header:
-            step(content.header, made.header, released_ns)
-        made.header.disclosure.withheld[:] = shown.withheld
+            step(source, target, released_ns)
         source, target = getattr(content, body), getattr(made, body)
-        target.SetInParent()
         for step in of_body:
             step(source, target, released_ns)
+        made.DiscardUnknownFields()  # of messages that moved whole
         return made
 
     return redactor
@@ -83,7 +93,7 @@ def _steps(node: Node, shown: Shown, minimum_interval_ns: int) -> list[Step]:
     return steps
 
 
-def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:
+def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:  # noqa: PLR0911 - one for each kind
     field = node.field
     if node.leaf is not None:
         level = shown.levels.get(node.path, Level.WITHHELD)
@@ -92,12 +102,26 @@ def _step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None:
         return copy_step(field)
     if not node.below or field.message_type == content_pb2.Disclosure.DESCRIPTOR:
         return None
-    if field.message_type == measures_pb2.Cell.DESCRIPTOR:
+    if field.message_type == CELL:
         return cell_step(node, shown, minimum_interval_ns)
     if not (_is_all_identity(node) or any(path.startswith(f"{node.path}.") for path in shown.levels)):
         return None
     may_be_empty = not (_is_all_identity(node) or _always_says(node, shown))
+    if _is_whole(node, shown) and not (field.is_repeated and may_be_empty):
+        return _whole_step(field, may_be_empty=may_be_empty)
     return _message_step(field, _steps(node, shown, minimum_interval_ns), may_be_empty=may_be_empty)
+
+
+def _is_whole(node: Node, shown: Shown) -> bool:
+    """Say whether each field of a message, all the way down, is shown as it is: then nothing in it is left to do."""
+    if node.leaf is not None:
+        level = shown.levels.get(node.path, Level.WITHHELD)
+        return level == Level.EXACT and not is_told_anew(node, hides_instants=shown.hides_a_time)
+    if node.coarsening in AS_THEY_ARE:
+        return True
+    if not node.below or node.field.message_type in WITH_STEPS_OF_THEIR_OWN:
+        return False
+    return all(_is_whole(each, shown) for each in node.below.values())
 
 
 def _is_all_identity(node: Node) -> bool:
@@ -117,6 +141,22 @@ def _always_says(node: Node, shown: Shown) -> bool:
         )
         for each in node.below.values()
     )
+
+
+def _whole_step(field: FieldDescriptor, *, may_be_empty: bool) -> Step:
+    name = field.name
+
+    def one(source: Message, target: Message, _released_ns: int) -> None:
+        if source.HasField(name):
+            made = getattr(target, name)
+            made.CopyFrom(getattr(source, name))
+            if may_be_empty and _is_empty(made):
+                target.ClearField(name)
+
+    def each(source: Message, target: Message, _released_ns: int) -> None:
+        getattr(target, name).extend(getattr(source, name))
+
+    return each if field.is_repeated else one
 
 
 def _message_step(field: FieldDescriptor, steps: Sequence[Step], *, may_be_empty: bool) -> Step:
@@ -145,4 +185,7 @@ def _message_step(field: FieldDescriptor, steps: Sequence[Step], *, may_be_empty
 
 def _is_empty(made: Message) -> bool:
     """Say whether nothing stands in a message: how coarse its values would be is nothing."""
-    return all(field.message_type == measures_pb2.Cell.DESCRIPTOR for field, _ in made.ListFields())
+    for field, _ in made.ListFields():  # noqa: SIM110 - half the time of all(…): the first field settles most
+        if field.message_type != CELL:
+            return False
+    return True

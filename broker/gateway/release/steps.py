@@ -40,16 +40,25 @@ BY_NEIGHBOURS: Final = frozenset({Coarsening.COARSENING_LONGITUDE, Coarsening.CO
 def leaf_step(node: Node, level: Level, *, hides_instants: bool) -> Step | None:
     """Return the step of a leaf that is shown; None where `together` writes it."""
     field = node.field
-    is_instant = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
-    if is_instant and node.coarsening != Coarsening.COARSENING_TIME and hides_instants:
+    if is_told_anew(node, hides_instants=hides_instants):
         return _released_instant(field)
     if node.coarsening == Coarsening.COARSENING_COVARIANCE or (level.is_coarse and node.coarsening in BY_NEIGHBOURS):
         return None
     if not level.is_coarse:
         return copy_step(field)
-    if is_instant:
+    if _is_instant(node):
         return _coarse_instant(field, level)
     return _coarse_number(field, _rounding(node, level))
+
+
+def is_told_anew(node: Node, *, hides_instants: bool) -> bool:
+    """Say whether a leaf is an instant that would give away a time which is not shown exactly."""
+    return hides_instants and _is_instant(node) and node.coarsening != Coarsening.COARSENING_TIME
+
+
+def _is_instant(node: Node) -> bool:
+    inner = node.field.message_type
+    return inner is not None and inner.full_name == "google.protobuf.Timestamp"
 
 
 def copy_step(field: FieldDescriptor) -> Step:
@@ -68,12 +77,12 @@ def copy_step(field: FieldDescriptor) -> Step:
 
     def timed(source: Message, target: Message, _released_ns: int) -> None:
         if source.HasField(name):
-            _write(getattr(target, name), getattr(source, name).seconds, getattr(source, name).nanos)
+            getattr(target, name).CopyFrom(getattr(source, name))
 
     if field.is_repeated:
         return listed
     if field.message_type is not None:
-        return timed  # a Timestamp or a Duration: the two fields that it has, and none that it might carry unseen
+        return timed  # a Timestamp or a Duration: `redact` drops what either might carry unseen
     return optional if field.has_presence else plain
 
 
@@ -116,7 +125,7 @@ def _coarse_number(field: FieldDescriptor, rounding: Callable[[float], float]) -
             setattr(target, name, rounding(getattr(source, name)))
 
     def listed(source: Message, target: Message, _released_ns: int) -> None:
-        getattr(target, name).extend([rounding(value) for value in getattr(source, name)])
+        getattr(target, name).extend([rounding(value) for value in getattr(source, name)[:]])
 
     if field.is_repeated:
         return listed
@@ -126,21 +135,23 @@ def _coarse_number(field: FieldDescriptor, rounding: Callable[[float], float]) -
 def _rounding(node: Node, level: Level) -> Callable[[float], float]:  # noqa: PLR0911 - one line for each form
     """Return how the values of a leaf are made coarse by themselves; `together` does the rest."""
     bounds = node.field.GetOptions().Extensions[options_pb2.bounds]
+    least, most = bounds.least, bounds.most
+    space_m, speed_mps, width_deg = level.space_m, level.speed_mps, level.sector_deg
     match node.coarsening:
         case Coarsening.COARSENING_LATITUDE:
-            return lambda value: coarsen.latitude_deg(value, level.space_m)
+            return lambda value: coarsen.latitude_deg(value, space_m)
         case Coarsening.COARSENING_HEIGHT | Coarsening.COARSENING_ECEF_POSITION:
-            return lambda value: coarsen.centre(value, level.space_m, bounds.least, bounds.most)
+            return lambda value: coarsen.centre(value, space_m, least, most)
         case Coarsening.COARSENING_ECEF_VELOCITY:
-            return lambda value: coarsen.centre(value, level.speed_mps, bounds.least, bounds.most)
+            return lambda value: coarsen.centre(value, speed_mps, least, most)
         case Coarsening.COARSENING_LENGTH:
-            return lambda value: coarsen.length_m(value, level.space_m)
+            return lambda value: coarsen.length_m(value, space_m)
         case Coarsening.COARSENING_SPREAD:
-            return lambda value: coarsen.spread(value, level.space_m)
+            return lambda value: coarsen.spread(value, space_m)
         case Coarsening.COARSENING_ANGLE:
-            return lambda value: coarsen.sector_deg(value, level.sector_deg)
+            return lambda value: coarsen.sector_deg(value, width_deg)
         case Coarsening.COARSENING_ANGLE_SPREAD:
-            return lambda value: coarsen.sector_spread_deg(value, level.sector_deg)
+            return lambda value: coarsen.sector_spread_deg(value, width_deg)
         case Coarsening.COARSENING_FRACTION:
             return coarsen.fraction
         case Coarsening.COARSENING_ORIENTATION:
@@ -165,19 +176,30 @@ def cell_step(node: Node, shown: Shown, minimum_interval_ns: int) -> Step | None
     interval_ns = minimum_interval_ns if space_m or time_ns else 0
     name = node.field.name
 
+    ours = _cell(space_m, time_ns, interval_ns)
+    says_something = bool(space_m or time_ns or interval_ns)
+
     def step(source: Message, target: Message, _released_ns: int) -> None:
+        if not source.HasField(name):  # almost always: what comes from a sensor is exact
+            if says_something:
+                getattr(target, name).CopyFrom(ours)
+            return
         before: measures_pb2.Cell = getattr(source, name)
         cell = (max(before.space_m, space_m), max(_ns(before.time), time_ns))
         interval = max(_ns(before.minimum_interval), interval_ns)
         if any(cell) or interval:
-            made: measures_pb2.Cell = getattr(target, name)
-            made.space_m = cell[0]
-            if cell[1]:
-                _write(made.time, cell[1] // SECOND_NS, cell[1] % SECOND_NS)
-            if interval:
-                _write(made.minimum_interval, interval // SECOND_NS, interval % SECOND_NS)
+            getattr(target, name).CopyFrom(_cell(*cell, interval))
 
     return step
+
+
+def _cell(space_m: float, time_ns: int, interval_ns: int) -> measures_pb2.Cell:
+    made = measures_pb2.Cell(space_m=space_m)
+    if time_ns:
+        _write(made.time, time_ns // SECOND_NS, time_ns % SECOND_NS)
+    if interval_ns:
+        _write(made.minimum_interval, interval_ns // SECOND_NS, interval_ns % SECOND_NS)
+    return made
 
 
 def _ns(duration: Duration) -> int:
@@ -203,10 +225,12 @@ def together(node: Node, shown: Shown) -> Iterator[Step]:
 
 
 def _longitude_step(level: Level) -> Step:
+    space_m = level.space_m
+
     def step(source: Message, target: Message, _released_ns: int) -> None:
         exact: measures_pb2.GeoPoint = source  # type: ignore[assignment] # a step knows its message
         made: measures_pb2.GeoPoint = target  # type: ignore[assignment]
-        made.lon_deg = coarsen.longitude_deg(exact.lon_deg, made.lat_deg, level.space_m)
+        made.lon_deg = coarsen.longitude_deg(exact.lon_deg, made.lat_deg, space_m)
 
     return step
 
@@ -229,14 +253,12 @@ def _ring_step(_source: Message, target: Message, _released_ns: int) -> None:
 
 def _covariance_step(level: dict[str, Level]) -> Step:
     place, time, motion = level["position_m"], level["valid_at"], level["velocity_mps"]
-    own = level["covariance"]
+    covariance = coarsen.covariance_at(place=place, time=time, motion=motion, own=level["covariance"])
 
     def step(source: Message, target: Message, _released_ns: int) -> None:
         exact: measures_pb2.State = source  # type: ignore[assignment] # a step knows its message
         made: measures_pb2.State = target  # type: ignore[assignment]
-        made.covariance.extend(
-            coarsen.covariance(exact.covariance, made.velocity_mps, place=place, time=time, motion=motion, own=own)
-        )
+        made.covariance.extend(covariance(exact.covariance, made.velocity_mps))
 
     return step
 

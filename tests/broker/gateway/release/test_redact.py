@@ -162,6 +162,18 @@ def test_redaction_never_touches_the_original(maker: Any) -> None:
     assert content.SerializeToString(deterministic=True) == before
 
 
+def test_a_field_that_we_do_not_know_passes_nowhere_not_even_in_a_message_that_moves_whole(maker: Any) -> None:
+    content = maker(1).content("track", density=1.0)
+    unknown = b"\xc2\x3e\x04LEAK"  # field 1000, four bytes
+    header, track = content.header, content.track
+    for each in (header, header.exercise, header.observed_at, header.stamps, track, track.state, track.state.valid_at):
+        each.MergeFromString(unknown)
+    assert content.SerializeToString().count(b"LEAK") == 7
+    for level in (Level.EXACT, Level.CELL_10KM):
+        view = redact(content, decision_of(dict.fromkeys(LEAVES, level), "track"), released_ns=1)
+        assert b"LEAK" not in view.SerializeToString()
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_nothing_is_left_of_a_message_within_it_of_which_nothing_may_be_shown(
