@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from broker.demo.process import free_port
 from broker.demo.world import OPERATOR, make_world, running
 from certs import issue
+from tests.bench import policy
 from tests.bench.figures import Figures, figures, middle
 from tests.bench.first import first_acknowledgement_s
 
@@ -38,10 +39,14 @@ RELAYS = {"relay": "ram", "relay, fsync": "fsync"}
 def main() -> int:
     """Exit status: 0 measured, whatever the marks; 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="make bench BENCH='…'")
+    parser.add_argument("only", nargs="?", choices=["policy"], help="what a release policy costs, and nothing else")
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if options.only == "policy":
+        write({"policy": policy_figures()})
+        return 0
     count = int(options.rate * options.seconds)
     runs: dict[str, list[Figures]] = {"vedette": [], **{name: [] for name in RELAYS}}
     with tempfile.TemporaryDirectory(prefix="vedette-bench-") as scratch:
@@ -53,10 +58,28 @@ def main() -> int:
         say("from exec to the first durable acknowledgement")
         firsts = {what: first_acknowledgement_s(folder / what, what) for what in ("hub", "gateway")}
     report = summary(runs, firsts, options.rate)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report["policy"] = policy_figures()
     show(report)
+    write(report)
     return 0
+
+
+def policy_figures() -> list[dict[str, Any]]:
+    """Measure and print what a release policy costs."""
+    say("release policies")
+    found = policy.rows()
+    for row in found:
+        held = "reached" if row.held else "MISSED"
+        print(f"{held}: {row.name}: {row.value:.1f} {row.unit} (at most {row.mark:g})")
+    return [asdict(row) for row in found]
+
+
+def write(report: dict[str, Any]) -> None:
+    """Write out/bench.json; what was measured only now replaces what stood there."""
+    known = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(known | report, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {OUT}")
 
 
 def one_run(name: str, folder: Path, rate: float, count: int) -> Figures:
@@ -149,7 +172,6 @@ def show(report: dict[str, Any]) -> None:
         print(f"exec -> first durable acknowledgement, {what}: {value:.2f} s")
     for mark, held in report["marks"].items():
         print(f"{'reached' if held else 'MISSED'}: {mark}")
-    print(f"written to {OUT}")
 
 
 def say(text: str) -> None:

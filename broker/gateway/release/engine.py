@@ -12,10 +12,11 @@ All are total: by the subset of `conditions` no evaluation raises. Should one ra
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from cel_expr_python import cel
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from vedette.v1.content_pb2 import Content
     from vedette.v1.envelope_pb2 import SecurityLabel
+
+T = TypeVar("T")
 
 __all__ = ["Compared", "Compiled", "Engine", "EnginesDisagree", "Evaluated", "Facts", "parts_of", "settle", "truth_of"]
 
@@ -136,12 +139,13 @@ class _Evaluation:
     """What CEL is still to be asked, and which of its answers, or of those it gave beforehand, are those asked for."""
 
     open_parts: tuple[cel.Expression, ...]
+    names: tuple[str, ...]  # of the variables that the open conditions mention
+    values: Callable[[Facts], tuple[object, ...]]  # of these variables
     counts: tuple[int, ...]  # of the conditions in each part
     chosen: Callable[[list[bool]], tuple[bool, ...]]  # among the answers of all parts, then false, then true
 
     def answers(self, facts: Facts) -> tuple[bool, ...]:
-        content, label, precedence, to, body, mode = facts
-        data = {"content": content, "label": label, "precedence": precedence, "to": to, "body": body, "mode": mode}
+        data = dict(zip(self.names, self.values(facts), strict=True))
         answers: list[bool] = []
         for expression, count in zip(self.open_parts, self.counts, strict=True):
             found = expression.eval(data=data).plain_value()
@@ -162,13 +166,21 @@ def _evaluation(texts: Sequence[str], to: str, body: str) -> _Evaluation:
     at = {text: place for place, text in enumerate(still_open)}
     at |= {text: len(still_open) + answer for text, answer in known.items() if answer is not None}
     counts = tuple(len(portion) for portion in portions)
-    return _Evaluation(tuple(map(_together, portions)), counts, _chooser([at[text] for text in texts]))
+    # A variable whose name stands nowhere in a condition is not looked at.
+    names = [name for name in Facts._fields if any(re.search(rf"\b{name}\b", text) for text in still_open)]
+    return _Evaluation(
+        tuple(map(_together, portions)),
+        tuple(names),
+        _chooser([Facts._fields.index(name) for name in names]),
+        counts,
+        _chooser([at[text] for text in texts]),
+    )
 
 
-def _chooser(places: Sequence[int]) -> Callable[[list[bool]], tuple[bool, ...]]:
+def _chooser(places: Sequence[int]) -> Callable[[Sequence[T]], tuple[T, ...]]:
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda answers: tuple(answers[place] for place in places)
+    return lambda found: tuple(found[place] for place in places)
 
 
 def _answer_to_nothing(text: str, to: str, body: str) -> bool | None:
