@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from broker.demo.process import free_port
 from broker.demo.world import OPERATOR, make_world, running
 from certs import issue
-from tests.bench import policy
-from tests.bench.figures import Figures, figures, middle
+from tests.bench import policy, policy_impact, policy_proof
+from tests.bench.figures import Figures, Row, figures, middle
 from tests.bench.first import first_acknowledgement_s
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ def main() -> int:
 
 def policy_figures() -> list[dict[str, Any]]:
     """Measure and print what a release policy costs."""
-    say("release policies")
-    found = policy.rows()
-    for row in found:
-        held = "reached" if row.held else "MISSED"
-        print(f"{held}: {row.name}: {row.value:.1f} {row.unit} (at most {row.mark:g})")
+    found: list[Row] = []
+    for what, part in (("decisions", policy), ("proofs", policy_proof), ("impact", policy_impact)):
+        say(f"release policies: {what}")
+        for row in part.rows():
+            held = "reached" if row.held else "MISSED"
+            print(f"{held}: {row.name}: {row.value:.3g} {row.unit} (at most {row.mark:g})")
+            found.append(row)
     return [asdict(row) for row in found]
 
 

@@ -1,4 +1,4 @@
-"""Figures of a run: quantiles, and the ratio of two runs made in turn."""
+"""Figures: one with its mark, quantiles of a run, and the ratio of two runs made in turn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure, and the most that it may be."""
+
+    name: str
+    value: float
+    unit: str
+    mark: float
+
+    @property
+    def held(self) -> bool:
+        """Whether the mark is reached."""
+        return self.value <= self.mark
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 from broker.demo.world import shipped_policy
 from broker.gateway.release import Policy, Subject, decide, redact
 from broker.gateway.release.decide import Decider, both_engines
+from tests.bench.figures import Row
 from tests.path import reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Row", "rows"]
+__all__ = ["rows"]
 
 T = TypeVar("T")
 
@@ -45,21 +45,6 @@ WHENS = (
     'body == "track" && has(content.track.state.velocity_mps)',
     'body == "launch" && has(content.launch.azimuth_deg)',
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure, and the most that it may be."""
-
-    name: str
-    value: float
-    unit: str
-    mark: float
-
-    @property
-    def held(self) -> bool:
-        """Whether the mark is reached."""
-        return self.value <= self.mark
 
 
 def rows() -> list[Row]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,10 +20,11 @@ from broker.limits import MILLISECOND_NS, SECOND_NS
 from broker.store import NewRecord
 from broker.store.beside import Beside
 from broker.store.sqlite import open_sqlite
+from tests.bench.figures import Row
 from vedette.v1 import content_pb2, envelope_pb2, journal_pb2, measures_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BEGIN_NS: Final = 1_780_000_000 * SECOND_NS  # in the shipped policies' time
 BATCH: Final = 512
@@ -98,10 +97,8 @@ async def _write(path: Path, count: int) -> None:
     await store.close()
 
 
-def measure(
-    decisions: int = 300_000, *, progress: Callable[[str], None] = lambda _text: None
-) -> list[dict[str, object]]:
-    """Return the row: CPU seconds that a million decisions take; a decision is one message for one recipient."""
+def rows(decisions: int = 300_000) -> list[Row]:
+    """Return the CPU seconds that a million decisions take; a decision is one message for one recipient."""
     old = Policy.parse(shipped_policy("KOR"), nation="KOR")
     new = Policy.parse(
         shipped_policy("KOR").replace("10km", "1km").replace("\nversion: ", "\nversion: 9"), nation="KOR"
@@ -109,7 +106,6 @@ def measure(
     messages = -(-decisions // len(old.recipients))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gateway.sqlite"
-        progress(f"writing {messages} reports")
         write_intake(path, messages)
         window = Window(BEGIN_NS, BEGIN_NS + messages * SECOND_NS)
         with Beside(path) as store:
@@ -119,18 +115,4 @@ def measure(
     made = sum(row.decisions for row in impact.recipients)
     if made < decisions or impact.coverage.unreadable or not impact.fields:
         raise ValueError("not everything was replayed")
-    cpu_million_s = cpu_s * 1e6 / made
-    return [
-        {
-            "name": "policy impact, a million recorded decisions",
-            "unit": "s CPU",
-            "value": cpu_million_s,
-            "target": TARGET_S,
-            "met": cpu_million_s <= TARGET_S,
-            "decisions": made,
-        }
-    ]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{measure(int(os.environ.get('DECISIONS', '300000')))}\n")
+    return [Row(f"impact of a draft, a million recorded decisions (of {made})", cpu_s * 1e6 / made, "s", TARGET_S)]

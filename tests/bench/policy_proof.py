@@ -1,16 +1,12 @@
 """How long proofs take: all invariants of a policy, and what a new one changes. CPU time of this process, medians.
 
-    python -m tests.bench.policy_proof
-
 The rules are like those that people write (a body, a sensor, a threshold, a caveat), each a little different from the
 others, over the groups of Korea's shipped policy. A tenth of them deny and a third limit.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +15,7 @@ from broker.gateway.proof import Proved, changes, ineffective, prove, releases_n
 from broker.gateway.release import Policy
 from broker.invariants import Invariants
 from broker.leaves import SCHEMA_DIGEST
+from tests.bench.figures import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,20 +31,6 @@ GROUPS: Final = {
 LEVELS: Final = ("50km", "10km", "1km", "exact")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure, and the mark that it must stay under."""
-
-    name: str
-    seconds: float
-    mark_s: float
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether it stays under its mark."""
-        return self.seconds <= self.mark_s
-
-
 def rows(rounds: int = ROUNDS) -> list[Row]:
     """Return all figures."""
     return [
@@ -60,6 +43,7 @@ def _rows_of(
     count: int, rounds: int, *, mark_s: float, diff_mark_s: float, lint_mark_s: float | None = None
 ) -> list[Row]:
     policy, invariants = policy_of(count), invariants_of()
+    asked = len(invariants.invariants)
     edited, otherwise = policy_of(count, edited=True), policy_of(count, is_said_otherwise=True)
     if releases_nothing_new(policy, otherwise) != Proved() or changes(policy, edited).releases_nothing_new:
         raise AssertionError("the bench does not ask what it says")
@@ -67,14 +51,19 @@ def _rows_of(
     edit_s = _cpu_s(lambda: changes(policy, edited), rounds) / len(RECIPIENTS)
     same_s = _cpu_s(lambda: changes(policy, otherwise), rounds) / len(RECIPIENTS)
     rows_of_all = [
-        Row(f"{count} rules: {len(invariants.invariants)} invariants x {len(RECIPIENTS)} recipients", proved_s, mark_s),
-        Row(f"{count} rules: diff, one edit, per recipient", edit_s, diff_mark_s),
-        Row(f"{count} rules: diff, the same in other words, per recipient", same_s, diff_mark_s),
+        Row(
+            f"{count} rules: {asked} invariants x {len(RECIPIENTS)} recipients",
+            proved_s,
+            "s",
+            mark_s,
+        ),
+        Row(f"{count} rules: diff, one edit, per recipient", edit_s, "s", diff_mark_s),
+        Row(f"{count} rules: diff, the same in other words, per recipient", same_s, "s", diff_mark_s),
     ]
     if lint_mark_s is None:
         return rows_of_all
     idle_s = _cpu_s(lambda: list(ineffective(policy)), rounds)
-    return [*rows_of_all, Row(f"{count} rules: rules that do nothing", idle_s, lint_mark_s)]
+    return [*rows_of_all, Row(f"{count} rules: rules that do nothing", idle_s, "s", lint_mark_s)]
 
 
 def _cpu_s(asked: Callable[[], object], rounds: int) -> float:
@@ -138,14 +127,3 @@ def invariants_of() -> Invariants:
     to = ", ".join(RECIPIENTS)
     listed = (f"- {{id: I-{number}, to: [{to}], reason: r, {line}}}" for number, line in enumerate(lines))
     return Invariants.parse(head + "\n".join(listed) + "\n")
-
-
-def main() -> int:
-    """Exit status: 0 measured, whatever the marks."""
-    for row in rows():
-        print(f"{row.name:60} {row.seconds:8.3f} s  {'reached' if row.is_reached else 'MISSED'}: {row.mark_s:g} s")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
