@@ -82,6 +82,8 @@ SHOWN = {
     "LABEL_FORBIDS": HUB_TESTS,
     "LEAF_NOT_ALLOWED": HUB_TESTS,
     "THIRD_PARTY": HUB_TESTS,
+    "INVARIANT": "tests/threats/test_t23_broken_release.py",
+    "NOT_SIGNED": "tests/broker/hub/test_registry.py",
     "NO_CREDIT": "tests/threats/test_t06_flood.py",
     "STORE_FULL": "tests/broker/hub/test_commit.py",
     "UNAVAILABLE": "tests/broker/hub/test_commit.py",
