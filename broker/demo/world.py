@@ -145,7 +145,9 @@ def make_world(
         world.gateways[nation] = Process(
             f"gateway {nation}", ("gateway", "--settings", str(home / "gateway.toml")), home / "gateway.log", port
         )
-        invariants = shipped(nation, "invariants.yaml")
+        own_policy = (policies or {}).get(nation)
+        # What is shipped belongs together: the invariants were proved of that policy, and of no other.
+        invariants = shipped(nation, "invariants.yaml") if own_policy is None else None
         _write_settings(
             home / "gateway.toml",
             nation=nation,
@@ -158,7 +160,7 @@ def make_world(
             metrics_listen=f"127.0.0.1:{world.metrics_ports[nation]}",
             members_digest=authority.digest(),
         )
-        world.set_policy(nation, (policies or {}).get(nation) or shipped_policy(nation))
+        world.set_policy(nation, own_policy or shipped_policy(nation))
         if invariants:
             world.set_invariants(nation, invariants)
     return world
