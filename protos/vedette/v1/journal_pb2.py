@@ -24,23 +24,28 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vedette.v1 import admin_pb2 as vedette_dot_v1_dot_admin__pb2
 from vedette.v1 import content_pb2 as vedette_dot_v1_dot_content__pb2
 from vedette.v1 import envelope_pb2 as vedette_dot_v1_dot_envelope__pb2
 from vedette.v1 import exchange_pb2 as vedette_dot_v1_dot_exchange__pb2
 from vedette.v1 import national_pb2 as vedette_dot_v1_dot_national__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vedette/v1/journal.proto\x12\nvedette.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vedette/v1/content.proto\x1a\x19vedette/v1/envelope.proto\x1a\x19vedette/v1/exchange.proto\x1a\x19vedette/v1/national.proto\"\xdc\x01\n\x0cIntakeRecord\x12$\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.vedette.v1.Content\x12*\n\nprecedence\x18\x02 \x01(\x0e\x32\x16.vedette.v1.Precedence\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.vedette.v1.SecurityLabel\x12\x0e\n\x06system\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\nHeldRecord\x12\x12\n\nintake_key\x18\x01 \x01(\x0c\x12\x11\n\trecipient\x18\x02 \x01(\t\x12*\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64\x65\x63ision\x18\x04 \x01(\t\x12\x11\n\tevent_key\x18\x05 \x01(\x0c\"\x99\x01\n\x0bInboxRecord\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.vedette.v1.Delivery\x12/\n\x0breceived_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61tching_up\x18\x03 \x01(\x08\x12\x1c\n\x03gap\x18\x04 \x01(\x0b\x32\x0f.vedette.v1.Gapb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vedette/v1/journal.proto\x12\nvedette.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16vedette/v1/admin.proto\x1a\x18vedette/v1/content.proto\x1a\x19vedette/v1/envelope.proto\x1a\x19vedette/v1/exchange.proto\x1a\x19vedette/v1/national.proto\"\xdc\x01\n\x0cIntakeRecord\x12$\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x13.vedette.v1.Content\x12*\n\nprecedence\x18\x02 \x01(\x0e\x32\x16.vedette.v1.Precedence\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.vedette.v1.SecurityLabel\x12\x0e\n\x06system\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\nHeldRecord\x12\x12\n\nintake_key\x18\x01 \x01(\x0c\x12\x11\n\trecipient\x18\x02 \x01(\t\x12*\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64\x65\x63ision\x18\x04 \x01(\t\x12\x11\n\tevent_key\x18\x05 \x01(\x0c\"\x99\x01\n\x0bInboxRecord\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.vedette.v1.Delivery\x12/\n\x0breceived_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63\x61tching_up\x18\x03 \x01(\x08\x12\x1c\n\x03gap\x18\x04 \x01(\x0b\x32\x0f.vedette.v1.Gap\"\xab\x03\n\rReleaseRecord\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\r\n\x05tests\x18\x02 \x01(\x0c\x12\x10\n\x08proposal\x18\x03 \x01(\x0c\x12\x11\n\tapprovals\x18\x04 \x01(\x0c\x12\x10\n\x08proposer\x18\x05 \x01(\t\x12.\n\tapprovers\x18\x06 \x03(\x0b\x32\x1b.vedette.v1.ReleaseApprover\x12\x0f\n\x07version\x18\x07 \x01(\r\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bproposed_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61\x63tivated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tfrom_file\x18\x0c \x01(\x08\x12)\n\x06report\x18\r \x01(\x0b\x32\x19.vedette.v1.ReleaseReport\"\xd1\x01\n\nStopRecord\x12\x11\n\trecipient\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x0f\n\x07officer\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12.\n\nstopped_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07lifting\x18\x07 \x01(\x0c\x12,\n\x07lifters\x18\x08 \x03(\x0b\x32\x1b.vedette.v1.ReleaseApproverb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vedette.v1.journal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INTAKERECORD']._serialized_start=181
-  _globals['_INTAKERECORD']._serialized_end=401
-  _globals['_HELDRECORD']._serialized_start=404
-  _globals['_HELDRECORD']._serialized_end=536
-  _globals['_INBOXRECORD']._serialized_start=539
-  _globals['_INBOXRECORD']._serialized_end=692
+  _globals['_INTAKERECORD']._serialized_start=205
+  _globals['_INTAKERECORD']._serialized_end=425
+  _globals['_HELDRECORD']._serialized_start=428
+  _globals['_HELDRECORD']._serialized_end=560
+  _globals['_INBOXRECORD']._serialized_start=563
+  _globals['_INBOXRECORD']._serialized_end=716
+  _globals['_RELEASERECORD']._serialized_start=719
+  _globals['_RELEASERECORD']._serialized_end=1146
+  _globals['_STOPRECORD']._serialized_start=1149
+  _globals['_STOPRECORD']._serialized_end=1358
 # @@protoc_insertion_point(module_scope)

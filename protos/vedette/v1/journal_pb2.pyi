@@ -6,9 +6,12 @@ What a gateway writes into its own store. Never crosses a wire, but outlives rel
 the same rules of compatibility hold.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from vedette.v1 import admin_pb2 as _admin_pb2
 from vedette.v1 import content_pb2 as _content_pb2
 from vedette.v1 import envelope_pb2 as _envelope_pb2
 from vedette.v1 import exchange_pb2 as _exchange_pb2
@@ -140,3 +143,117 @@ class InboxRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InboxRecord: _TypeAlias = InboxRecord  # noqa: Y015
+
+@_typing.final
+class ReleaseRecord(_message.Message):
+    """A release policy that was proposed or was in force here, with all that deciding about it, or a restart, needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    TESTS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    PROPOSER_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PROPOSED_AT_FIELD_NUMBER: _builtins.int
+    ACTIVATED_AT_FIELD_NUMBER: _builtins.int
+    FROM_FILE_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    tests: _builtins.bytes
+    proposal: _builtins.bytes
+    """detached DSSE"""
+    approvals: _builtins.bytes
+    """detached DSSE; empty: none yet"""
+    proposer: _builtins.str
+    """names as they were when the signatures were checked: officers come and go"""
+    version: _builtins.int
+    from_file: _builtins.bool
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.ReleaseApprover]: ...
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def proposed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def activated_at(self) -> _timestamp_pb2.Timestamp:
+        """not there: a draft"""
+
+    @_builtins.property
+    def report(self) -> _admin_pb2.ReleaseReport: ...
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        tests: _builtins.bytes = ...,
+        proposal: _builtins.bytes = ...,
+        approvals: _builtins.bytes = ...,
+        proposer: _builtins.str = ...,
+        approvers: _abc.Iterable[_admin_pb2.ReleaseApprover] | None = ...,
+        version: _builtins.int = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        proposed_at: _timestamp_pb2.Timestamp | None = ...,
+        activated_at: _timestamp_pb2.Timestamp | None = ...,
+        from_file: _builtins.bool = ...,
+        report: _admin_pb2.ReleaseReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activated_at", b"activated_at", "effective_at", b"effective_at", "expires_at", b"expires_at", "proposed_at", b"proposed_at", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_at", b"activated_at", "approvals", b"approvals", "approvers", b"approvers", "document", b"document", "effective_at", b"effective_at", "expires_at", b"expires_at", "from_file", b"from_file", "proposal", b"proposal", "proposed_at", b"proposed_at", "proposer", b"proposer", "report", b"report", "tests", b"tests", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRecord: _TypeAlias = ReleaseRecord  # noqa: Y015
+
+@_typing.final
+class StopRecord(_message.Message):
+    """Releasing to a recipient was stopped, until it is lifted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    OFFICER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STOPPED_AT_FIELD_NUMBER: _builtins.int
+    LIFTING_FIELD_NUMBER: _builtins.int
+    LIFTERS_FIELD_NUMBER: _builtins.int
+    recipient: _builtins.str
+    order: _builtins.bytes
+    signature: _builtins.bytes
+    """detached DSSE"""
+    officer: _builtins.str
+    reason: _builtins.str
+    lifting: _builtins.bytes
+    """detached DSSE of the order to lift it; empty: nobody approved that yet"""
+    @_builtins.property
+    def stopped_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def lifters(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.ReleaseApprover]: ...
+    def __init__(
+        self,
+        *,
+        recipient: _builtins.str = ...,
+        order: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        officer: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        stopped_at: _timestamp_pb2.Timestamp | None = ...,
+        lifting: _builtins.bytes = ...,
+        lifters: _abc.Iterable[_admin_pb2.ReleaseApprover] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stopped_at", b"stopped_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifters", b"lifters", "lifting", b"lifting", "officer", b"officer", "order", b"order", "reason", b"reason", "recipient", b"recipient", "signature", b"signature", "stopped_at", b"stopped_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopRecord: _TypeAlias = StopRecord  # noqa: Y015

@@ -117,6 +117,41 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_BAD_POSITION: _Reason.ValueType  # 103
     """not a position that we gave out"""
     REASON_TOO_MANY_STREAMS: _Reason.ValueType  # 104
+    REASON_POLICY_UNREADABLE: _Reason.ValueType  # 140
+    """Release policies.
+    the document does not say a policy
+    """
+    REASON_POLICY_NATION: _Reason.ValueType  # 141
+    """another nation's"""
+    REASON_POLICY_SCHEMA: _Reason.ValueType  # 142
+    """written against another version of the messages"""
+    REASON_POLICY_VERSION: _Reason.ValueType  # 143
+    """not greater than every version that was activated"""
+    REASON_POLICY_EXPIRED: _Reason.ValueType  # 144
+    REASON_POLICY_UNSIGNED: _Reason.ValueType  # 145
+    """a proposal or approval is missing, or was stripped"""
+    REASON_POLICY_ALTERED: _Reason.ValueType  # 146
+    """a signature does not hold over these bytes"""
+    REASON_POLICY_SIGNER: _Reason.ValueType  # 147
+    """signed by nobody who is an officer of the nation, or by another than the caller"""
+    REASON_POLICY_SIGNED_TWICE: _Reason.ValueType  # 148
+    """one person counts once"""
+    REASON_POLICY_PROPOSER: _Reason.ValueType  # 149
+    """whoever proposed it cannot approve it"""
+    REASON_POLICY_DUTY: _Reason.ValueType  # 150
+    """approved, but not by the duties that are needed"""
+    REASON_POLICY_APPROVALS: _Reason.ValueType  # 151
+    """too few approvals yet"""
+    REASON_POLICY_CHECKS: _Reason.ValueType  # 152
+    """a check failed, or could not be answered"""
+    REASON_POLICY_UNKNOWN: _Reason.ValueType  # 153
+    """no such draft, version, stop or recorded message"""
+    REASON_POLICY_STATE: _Reason.ValueType  # 154
+    """not in the state for this call"""
+    REASON_POLICY_LIMIT: _Reason.ValueType  # 155
+    """too many drafts"""
+    REASON_POLICY_STALE: _Reason.ValueType  # 156
+    """an order from another time, or about another version"""
     REASON_INTERNAL: _Reason.ValueType  # 120
     """Ours.
     a fault of ours, with a number to quote; nothing of it is told
@@ -217,6 +252,41 @@ REASON_UNAVAILABLE: Reason.ValueType  # 102
 REASON_BAD_POSITION: Reason.ValueType  # 103
 """not a position that we gave out"""
 REASON_TOO_MANY_STREAMS: Reason.ValueType  # 104
+REASON_POLICY_UNREADABLE: Reason.ValueType  # 140
+"""Release policies.
+the document does not say a policy
+"""
+REASON_POLICY_NATION: Reason.ValueType  # 141
+"""another nation's"""
+REASON_POLICY_SCHEMA: Reason.ValueType  # 142
+"""written against another version of the messages"""
+REASON_POLICY_VERSION: Reason.ValueType  # 143
+"""not greater than every version that was activated"""
+REASON_POLICY_EXPIRED: Reason.ValueType  # 144
+REASON_POLICY_UNSIGNED: Reason.ValueType  # 145
+"""a proposal or approval is missing, or was stripped"""
+REASON_POLICY_ALTERED: Reason.ValueType  # 146
+"""a signature does not hold over these bytes"""
+REASON_POLICY_SIGNER: Reason.ValueType  # 147
+"""signed by nobody who is an officer of the nation, or by another than the caller"""
+REASON_POLICY_SIGNED_TWICE: Reason.ValueType  # 148
+"""one person counts once"""
+REASON_POLICY_PROPOSER: Reason.ValueType  # 149
+"""whoever proposed it cannot approve it"""
+REASON_POLICY_DUTY: Reason.ValueType  # 150
+"""approved, but not by the duties that are needed"""
+REASON_POLICY_APPROVALS: Reason.ValueType  # 151
+"""too few approvals yet"""
+REASON_POLICY_CHECKS: Reason.ValueType  # 152
+"""a check failed, or could not be answered"""
+REASON_POLICY_UNKNOWN: Reason.ValueType  # 153
+"""no such draft, version, stop or recorded message"""
+REASON_POLICY_STATE: Reason.ValueType  # 154
+"""not in the state for this call"""
+REASON_POLICY_LIMIT: Reason.ValueType  # 155
+"""too many drafts"""
+REASON_POLICY_STALE: Reason.ValueType  # 156
+"""an order from another time, or about another version"""
 REASON_INTERNAL: Reason.ValueType  # 120
 """Ours.
 a fault of ours, with a number to quote; nothing of it is told
