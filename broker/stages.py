@@ -20,6 +20,7 @@ from vedette.v1.content_pb2 import Mode
 from vedette.v1.envelope_pb2 import Lane, Precedence
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
@@ -147,6 +148,12 @@ class Metrics:
         self.shadow_skipped = Counter(
             "vedette_shadow_skipped_total", "Messages that the shadow had no time for.", registry=reg
         )
+        self.policy_stopped = Gauge(
+            "vedette_policy_stopped", "1 where an officer stopped releasing: to whom.", ["recipient"], registry=reg
+        )
+        self.policy_drafts = Gauge(
+            "vedette_policy_drafts", "Release policies that were proposed and not activated.", registry=reg
+        )
         self.members_expiry = Gauge(
             "vedette_members_expiry_timestamp_seconds",
             "When the members document in force expires: from then on, no process starts with it.",
@@ -171,6 +178,12 @@ class Metrics:
         self.audit_dropped = Counter(
             "vedette_audit_dropped_total", "Audit entries that found no room; itself audited.", registry=reg
         )
+
+    def show_stopped(self, recipients: Collection[str]) -> None:
+        """Show to whom releasing is stopped."""
+        self.policy_stopped.clear()
+        for recipient in recipients:
+            self.policy_stopped.labels(recipient).set(1)
 
     def show_members(self, members: Members) -> None:
         """Show when the members document in force expires; made to listen to `MembersInForce`."""

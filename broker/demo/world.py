@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from broker.client import Certificates
 from broker.demo.process import Process, free_port
 from broker.gateway.load import load_nation
-from broker.gateway.policy import signature_path
+from broker.gateway.policy import path_of_tests, signature_path
 from broker.invariants import PAYLOAD_TYPE as INVARIANTS_TYPE
 from certs import issue
 from certs.approval import PAYLOAD_TYPE, PROPOSAL_TYPE, Signed
@@ -65,9 +65,13 @@ class World:
         """Return the file of a nation's policy."""
         return self.folder / nation.lower() / "release.yaml"
 
-    def set_policy(self, nation: str, text: str) -> None:
-        """Put a policy, approved by the nation's officers, where its gateway looks."""
+    def set_policy(self, nation: str, text: str, tests: str = "") -> None:
+        """Put a policy, approved by the nation's officers, where its gateway looks, and its tests beside it."""
         path = self.policy_path(nation)
+        if tests:
+            path_of_tests(path).write_text(tests, encoding="utf-8")
+        else:
+            path_of_tests(path).unlink(missing_ok=True)
         signature_path(path).write_bytes(signed_release(self.authority, nation, text).to_file())
         path.write_text(text, encoding="utf-8")
 
@@ -107,11 +111,13 @@ def signed_release(
     return Signed(document, proposal, sign_document(PAYLOAD_TYPE, document, *signers))
 
 
-def make_world(
+def make_world(  # noqa: PLR0913 - each names one way in which such a world may differ
     folder: Path,
     *,
     nations: Sequence[str] = NATIONS,
     policies: Mapping[str, str] | None = None,
+    tests: Mapping[str, str] | None = None,
+    invariants: Mapping[str, str] | None = None,
     systems: Mapping[str, Sequence[str]] | Sequence[str] = (OPERATOR,),
     exchange: str = "all",
     pictures: bool = True,
@@ -145,9 +151,9 @@ def make_world(
         world.gateways[nation] = Process(
             f"gateway {nation}", ("gateway", "--settings", str(home / "gateway.toml")), home / "gateway.log", port
         )
-        own_policy = (policies or {}).get(nation)
+        given = (policies or {}).get(nation)
         # What is shipped belongs together: the invariants were proved of that policy, and of no other.
-        invariants = shipped(nation, "invariants.yaml") if own_policy is None else None
+        promises = (invariants or {}).get(nation) or (None if given else shipped(nation, "invariants.yaml"))
         _write_settings(
             home / "gateway.toml",
             nation=nation,
@@ -155,14 +161,15 @@ def make_world(
             hub=world.hub_address,
             certs_dir=f"../certs/{nation.lower()}",
             policy="release.yaml",
-            **({"invariants": "invariants.yaml"} if invariants else {}),
+            **({"invariants": "invariants.yaml"} if promises else {}),
             canary_s=float(canary_s),
             metrics_listen=f"127.0.0.1:{world.metrics_ports[nation]}",
             members_digest=authority.digest(),
         )
-        world.set_policy(nation, own_policy or shipped_policy(nation))
-        if invariants:
-            world.set_invariants(nation, invariants)
+        beside = (tests or {}).get(nation, "")
+        world.set_policy(nation, given or shipped_policy(nation), beside if given else shipped_tests(nation))
+        if promises:
+            world.set_invariants(nation, promises)
     return world
 
 
@@ -178,10 +185,12 @@ def running(world: World, nations: Sequence[str] | None = None) -> Iterator[Worl
 
 def shipped_policy(nation: str) -> str:
     """Return the release policy that a nation's plugin ships as its example."""
-    text = shipped(nation, "release.yaml")
-    if text is None:
-        raise FileNotFoundError(f"the plugin of {nation} ships no policy")
-    return text
+    return _needed(nation, "release.yaml")
+
+
+def shipped_tests(nation: str) -> str:
+    """Return the tests of that policy."""
+    return _needed(nation, "release.test.yaml")
 
 
 def shipped(nation: str, name: str) -> str | None:
@@ -189,6 +198,13 @@ def shipped(nation: str, name: str) -> str | None:
     home = load_nation(nation).home
     file = home.joinpath(name) if home is not None else None
     return file.read_text(encoding="utf-8") if file is not None and file.is_file() else None
+
+
+def _needed(nation: str, name: str) -> str:
+    text = shipped(nation, name)
+    if text is None:
+        raise FileNotFoundError(f"the plugin of {nation} ships no {name}")
+    return text
 
 
 def _write_settings(path: Path, **settings: str | bool | float) -> None:

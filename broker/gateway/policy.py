@@ -5,14 +5,18 @@ takes over only if it parses, is this nation's, was proposed and approved by as 
 document demands (`certs.approval`), and has a greater number. Otherwise the last good one stays in force until it
 expires; from then on everything is denied, and an alarm says so. A message is decided from beginning to end by the one
 snapshot that it was given.
+
+The file is how a gateway begins. From then on it goes on with what was activated last, which its store keeps
+(`office`), and a newer file must pass the same checks as a draft does: the `gate`. To whom officers stopped releasing
+lies over whatever is in force.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
 
 from broker import limits
 from broker.gateway.release import Policy, PolicyError, decider_of
@@ -30,11 +34,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.2
-SIGNATURE_BYTES_MAX: Final = 64 * 1024
 
 
 class PolicyRefused(Exception):  # noqa: N818 - what happened to it
     """A policy that may not be in force; the text says what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy as it lay there, approved by officers of the nation."""
+
+    policy: Policy
+    signed: Signed
+    tests: bytes  # what lies beside it as release.test.yaml; empty: nothing
+
+
+class Gate(Protocol):
+    """What a newer file must pass, beside its signatures."""
+
+    def knows(self, digest: str) -> bool:
+        """Say whether a document was proposed or in force here before: then a file of it is nothing new."""
+
+    async def admit(self, file: PolicyFile) -> None:
+        """Return once a file passed every check and is kept as activated. Raises PolicyRefused."""
 
 
 @dataclass(slots=True)
@@ -48,10 +70,17 @@ class PolicyInForce:
     metrics: Metrics
     audit: AuditTrail
     current: Policy
+    gate: Gate | None = None  # None: signatures suffice
+    stopped: frozenset[str] = frozenset()
     _seen: tuple[tuple[int, int], ...] = ()
     _expired: bool = False
     _groups: tuple[str, dict[str, frozenset[str]]] = ("", {})  # of which digest, by body
-    _not_before_ns: int = 0  # a newer policy waits for this instant; 0: none does
+    _waiting: list[Policy] = field(default_factory=list)  # until each is effective
+    _plain: Policy = field(init=False)  # `current` without what was stopped
+
+    def __post_init__(self) -> None:
+        """Begin with nobody stopped."""
+        self._plain = self.current
 
     @classmethod
     def start(
@@ -63,11 +92,16 @@ class PolicyInForce:
         members: MembersInForce,
         metrics: Metrics,
         audit: AuditTrail,
+        kept: Policy | None = None,
     ) -> PolicyInForce:
-        """Begin with the policy in a file. Raises PolicyRefused: a gateway without a policy does not start."""
-        policy = read_policy(path, nation=nation, members=members)
+        """Begin with what was in force here (`kept`), or with the policy in a file, which is then looked at at once.
+
+        Raises PolicyRefused: a gateway without a policy does not start.
+        """
+        policy = kept or read_policy(path, nation=nation, members=members)
         made = cls(path, nation, clock, members, metrics, audit, policy)
-        made._seen = made._look()
+        compile_policy(policy, path.name)
+        made._seen = made._look() if kept is None else ()
         made._announce()
         return made
 
@@ -93,18 +127,21 @@ class PolicyInForce:
         """Take over newer versions until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
+            for due in [each for each in self._waiting if each.effective_ns <= self.clock.wall_ns()]:
+                await self.take(due)
             seen = self._look()
-            if seen == self._seen and not 0 < self._not_before_ns <= self.clock.wall_ns():
+            if seen == self._seen:
                 continue
             self._seen = seen
             try:
-                newest = await asyncio.to_thread(
-                    self._newer
-                )  # to read and compile one takes longer than a warning may wait
+                # To read and compile one takes longer than a warning may wait.
+                newest = await asyncio.to_thread(self._newer)
+                if newest is not None and self.gate is not None:
+                    await self.gate.admit(newest)  # which has it taken
+                elif newest is not None:
+                    await self.take(newest.policy)
             except PolicyRefused as error:
                 self._reject(error)
-            else:
-                self._take(newest)
 
     def reload(self) -> None:
         """Look at the files now; take them over or keep what is in force."""
@@ -113,28 +150,51 @@ class PolicyInForce:
         except PolicyRefused as error:
             self._reject(error)
         else:
-            self._take(newest)
+            if newest is not None:
+                self._take(newest.policy)
 
-    def _take(self, newest: Policy) -> None:
-        self._not_before_ns = 0
+    async def take(self, newest: Policy) -> None:
+        """Put an approved policy in force, or have it wait until it is effective. Raises PolicyRefused."""
+        made = self._under_stops(newest)
+        await asyncio.to_thread(compile_policy, made, self.path.name)
+        self._take(newest, made if made.stopped == self.stopped else self._under_stops(newest))
+
+    async def obey(self, stopped: frozenset[str]) -> None:
+        """Release nothing to these from the return on, under this policy and every later one; to others as it says."""
+        self.stopped = stopped
+        self.metrics.show_stopped(stopped)
+        made = self._under_stops(self._plain)
+        await asyncio.to_thread(compile_policy, made, self.path.name)
+        if made.digest != self._plain.digest:  # another came into force while this one was compiled
+            made = self._under_stops(self._plain)
+        self.current = made
+
+    def _take(self, newest: Policy, made: Policy | None = None) -> None:
+        self._waiting = [each for each in self._waiting if each.version > newest.version]
         if newest.effective_ns > self.clock.wall_ns():
             log.info("policy version=%d waits until it is effective", newest.version)
-            self._not_before_ns = newest.effective_ns
-        elif newest.digest != self.current.digest:
-            self.current = newest
+            self._waiting.append(newest)
+        elif newest.version > self.current.version:
+            self._plain, self.current = newest, made or self._under_stops(newest)
             self._expired = False
             self._announce()
 
+    def _under_stops(self, plain: Policy) -> Policy:
+        return plain.stopping(self.stopped) if self.stopped else plain
+
     def _reject(self, error: PolicyRefused) -> None:
-        self._not_before_ns = 0
         log.error("policy not taken over: %s", error)
         self.metrics.policy_rejected.inc()
         self.audit.note("policy-rejected", reason=str(error)[: limits.DETAIL_CHARS_MAX])
 
-    def _newer(self) -> Policy:
-        newest = read_policy(self.path, nation=self.nation, members=self.members)
-        if newest.version <= self.current.version and newest.digest != self.current.digest:
-            raise PolicyRefused(f"version {newest.version} is not greater than {self.current.version}, in force")
+    def _newer(self) -> PolicyFile | None:
+        """Return what lies there; None where it is what is in force, or was known here before."""
+        newest = read_file(self.path, nation=self.nation, members=self.members)
+        digest, version = newest.policy.digest, newest.policy.version
+        if digest == self.current.digest or (self.gate is not None and self.gate.knows(digest)):
+            return None
+        if version <= self.current.version:
+            raise PolicyRefused(f"version {version} is not greater than {self.current.version}, in force")
         return newest
 
     def _announce(self) -> None:
@@ -162,12 +222,22 @@ def signature_path(path: Path) -> Path:
     return path.with_suffix(".sig.json")
 
 
+def path_of_tests(path: Path) -> Path:
+    """Return where the tests of a policy lie: `release.test.yaml` beside `release.yaml`."""
+    return path.with_suffix(".test.yaml")
+
+
 def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
     """Return the policy in a file, if officers of the nation approved exactly these bytes. Raises PolicyRefused."""
+    return read_file(path, nation=nation, members=members).policy
+
+
+def read_file(path: Path, *, nation: str, members: MembersInForce) -> PolicyFile:
+    """Return the same with its signatures, and its tests where they lie beside it. Raises PolicyRefused."""
     try:
-        with path.open("rb") as file:
-            payload = file.read(limits.POLICY_BYTES_MAX + 1)  # one more than allowed: too long is refused, not cut
-        signatures = signature_path(path).read_bytes()[: SIGNATURE_BYTES_MAX + 1]
+        payload = _read(path, limits.POLICY_BYTES_MAX)
+        signatures = _read(signature_path(path), limits.RELEASE_SIGNATURES_BYTES_MAX)
+        tests = _read(path_of_tests(path), limits.RELEASE_TESTS_BYTES_MAX) if path_of_tests(path).exists() else b""
     except OSError as error:
         raise PolicyRefused(
             f"{error.filename}: {error.strerror}; a policy and its signatures are both needed"
@@ -176,7 +246,8 @@ def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
     if member is None:
         raise PolicyRefused(f"{nation} is not in the members document")
     try:
-        check_approved(Signed.of_file(payload, signatures), member)
+        signed = Signed.of_file(payload, signatures)
+        check_approved(signed, member)
     except DocumentError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
     try:
@@ -185,9 +256,19 @@ def read_policy(path: Path, *, nation: str, members: MembersInForce) -> Policy:
         raise PolicyRefused(f"{path.name}: is not UTF-8") from error
     except PolicyError as error:
         raise PolicyRefused(f"{path.name}: {error}") from error
+    compile_policy(policy, path.name)
+    return PolicyFile(policy, signed, tests)
+
+
+def compile_policy(policy: Policy, name: str) -> None:
+    """Have both engines read a policy now, so that the first warning does not pay for it. Raises PolicyRefused."""
     try:
-        decider_of(policy).warm()  # compiled now, so that the first warning does not pay for it
+        decider_of(policy).warm()
     except Exception as error:  # whatever goes wrong in an engine: what it cannot read may not be in force
-        log.exception("an engine cannot read %s", path.name)
-        raise PolicyRefused(f"{path.name}: an engine cannot read it: {type(error).__name__}") from error
-    return policy
+        log.exception("an engine cannot read %s", name)
+        raise PolicyRefused(f"{name}: an engine cannot read it: {type(error).__name__}") from error
+
+
+def _read(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most + 1)  # one more than allowed: too long is refused, not cut

@@ -14,6 +14,7 @@ from broker import known, limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
 from broker.gateway import canary
+from broker.gateway.admin import Admin
 from broker.gateway.deliver import Delivery
 from broker.gateway.disclose import Discloser
 from broker.gateway.downlink import Downlink
@@ -28,8 +29,10 @@ from broker.gateway.load import load_nation
 from broker.gateway.national import National
 from broker.gateway.notes import PREFIX as NOTES
 from broker.gateway.notes import Notes
+from broker.gateway.office import Office, open_office
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce, PolicyRefused
+from broker.gateway.recorded import Recorded
 from broker.gateway.recover import Recovery
 from broker.gateway.registrar import Registrar
 from broker.gateway.retention import Retention
@@ -46,6 +49,7 @@ from certs import tls
 from certs.identity import IdentityError, read_leaf
 from certs.keyring import Keyring
 from certs.members import MembersError
+from vedette.v1.admin_pb2_grpc import add_ReleaseAdminServicer_to_server
 from vedette.v1.national_pb2_grpc import add_NationalServicer_to_server
 
 import grpc.aio  # isort: skip
@@ -103,16 +107,9 @@ async def run(settings: GatewaySettings) -> None:
     """Run a gateway until SIGTERM or SIGINT. Raises what a person must mend before it can start."""
     async with AsyncExitStack() as stack:
         base = await _foundation(settings, stack)
-        policy = PolicyInForce.start(
-            settings.policy,
-            nation=base.us,
-            clock=base.clock,
-            members=base.members,
-            metrics=base.metrics,
-            audit=base.audit,
-        )
         invariants = _invariants(base)
-        await _check_not_older(base, policy, invariants)
+        office = await _office(base, invariants)
+        policy = office.policy
         link = LinkState(base.clock, base.metrics)
         pipeline, recovery = await _pipeline(base, policy)
         shadow = _shadow(base, policy, pipeline)
@@ -156,7 +153,7 @@ async def run(settings: GatewaySettings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_trying("uplink", uplink.run))
                 pipeline.ledger.ids = Ids(base.keyring.secret, await recovery.settle())
-                server, servicer = await _serve(settings, national)
+                server, servicer = await _serve(settings, national, Admin(office, door, Recorded(base.store), shadow))
                 stack.push_async_callback(server.stop, limits.DRAIN_S)
                 group.create_task(uplink.measure())
                 group.create_task(_measure_certificate(base))
@@ -212,6 +209,23 @@ async def _foundation(settings: GatewaySettings, stack: AsyncExitStack) -> Found
         stack.callback(server.server_close)
         stack.callback(server.shutdown)
     return Foundation(settings, clock, metrics, store, audit, keyring, members)
+
+
+async def _office(base: Foundation, invariants: InvariantsInForce | None) -> Office:
+    """Put in force what was in force here last, or the policy in the file. Raises PolicyRefused."""
+    office = await open_office(
+        base.settings.policy,
+        nation=base.us,
+        store=base.store,
+        clock=base.clock,
+        members=base.members,
+        audit=base.audit,
+        metrics=base.metrics,
+        invariants=lambda: None if invariants is None else invariants.current.document.decode(),
+    )
+    await _check_not_older(base, office.policy, invariants)
+    await office.begin()
+    return office
 
 
 def _invariants(base: Foundation) -> InvariantsInForce | None:
@@ -288,9 +302,12 @@ def _channel(settings: GatewaySettings, members: Members) -> grpc.aio.Channel:
     return open_channel(settings.hub, tls.channel_credentials(certificate, key, members.roots(*hubs)))
 
 
-async def _serve(settings: GatewaySettings, national: National) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+async def _serve(
+    settings: GatewaySettings, national: National, admin: Admin
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     server = grpc.aio.server(interceptors=[FaultBarrier()], options=SERVER_OPTIONS)
     add_NationalServicer_to_server(national, server)
+    add_ReleaseAdminServicer_to_server(admin, server)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     await servicer.set(READY, health_pb2.HealthCheckResponse.SERVING)

@@ -16,7 +16,7 @@ from certs.approval import PAYLOAD_TYPE, Signed
 from certs.keyring import load_signer
 from certs.signature import Ed25519Signer, sign_document
 from tests.path import reports
-from tests.threats.parties import gateway, lying_hub, origin_side
+from tests.threats.parties import gateway, lying_hub, origin_side, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,9 +156,9 @@ async def test_nor_does_it_after_a_restart(world: World) -> None:
         await kor.audits("policy-in-force")
         await kor.remembers()
     world.set_policy("KOR", shipped_policy("KOR"))
-    with pytest.raises(PolicyRefused, match="older"):
-        async with lying_hub(world), gateway(world, "KOR"):
-            pass
+    async with lying_hub(world), gateway(world, "KOR") as kor:
+        await until(lambda: len(kor.audited("policy-in-force")) == 2, "the second start is in the trail")
+        assert [each["version"] for each in kor.audited("policy-in-force")] == [2, 2], "it goes on with the newest"
 
 
 async def test_past_its_expiry_nothing_is_released(world: World, origin: Origin) -> None:

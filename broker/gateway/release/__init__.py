@@ -20,11 +20,12 @@ from broker.gateway.release.lattice import Level
 from broker.gateway.release.lint import Finding, Severity, lint
 from broker.gateway.release.onward import NO_ONWARD, onward
 from broker.gateway.release.owed import same_for
-from broker.gateway.release.policy import Policy, PolicyError
+from broker.gateway.release.policy import EVERYBODY, Policy, PolicyError
 from broker.gateway.release.policytest import TestResult, TestRun, run_tests, subject_of
 from broker.gateway.release.redact import redact
 
 __all__ = [
+    "EVERYBODY",
     "NO_ONWARD",
     "Decision",
     "Explanation",

@@ -5,9 +5,9 @@ of matching rules comes to is worked out once and kept. Safe because it never ra
 is a denial for this recipient, with a `fault` that the gateway counts and alarms on. `decider_of`, which a gateway
 decides with, has every condition read by two engines, and takes their disagreement for such a fault.
 
-Before any rule, in this order, nothing goes: past the policy's time; to somebody whom it does not name; of a body that
-no nation sends under policy; unlabelled; to a nation that the label does not list (for `self` the nation's own rules
-decide); with a caveat that no rule of the policy speaks of.
+Before any rule, in this order, nothing goes: past the policy's time; to somebody to whom an officer stopped releasing;
+to somebody whom it does not name; of a body that no nation sends under policy; unlabelled; to a nation that the label
+does not list (for `self` the nation's own rules decide); with a caveat that no rule of the policy speaks of.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class Decider:
         """Return the built-in cause for which no rule is asked; "" where rules decide."""
         if now_ns is not None and not self.policy.is_in_force(now_ns):
             return built_in.NOT_IN_FORCE
+        if self.policy.stops(recipient):
+            return built_in.STOPPED
         if recipient not in self._rules:
             return built_in.UNKNOWN_RECIPIENT
         if body not in UNDER_POLICY:

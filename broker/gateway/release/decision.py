@@ -28,6 +28,7 @@ __all__ = ["Decision", "Terms", "combine", "decision_from_json", "denied", "rele
 # Causes of a denial that no document has to state. Rules cannot have such ids.
 BUILT_IN: Final = "VEDETTE-"
 NOT_IN_FORCE: Final = "VEDETTE-NOT-IN-FORCE"
+STOPPED: Final = "VEDETTE-STOPPED"
 UNKNOWN_RECIPIENT: Final = "VEDETTE-UNKNOWN-RECIPIENT"
 BODY_OUTSIDE_POLICY: Final = "VEDETTE-BODY-OUTSIDE-POLICY"
 UNLABELLED: Final = "VEDETTE-UNLABELLED"

@@ -21,14 +21,15 @@ Rules have no order. A `deny` that matches beats all; else each group is shown a
 `release` gives, and no finer than any matching `limit` caps; delays and intervals are the longest, caveats all.
 
 Reading is strict: what is unknown, doubled, misspelt or of the wrong kind is a PolicyError with line and column, and
-then nothing of the document is in force. A Policy is immutable; replacing one is replacing a reference.
+then nothing of the document is in force. A Policy is immutable; replacing one is replacing a reference. What officers
+stopped (`stopping`) lies over the document as a denial before any rule, so that it cannot release anything.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -53,10 +54,11 @@ from vedette.v1.options_pb2 import Coarsening
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["FORMAT", "KEYS", "SELF", "Effect", "Policy", "PolicyError", "Rule"]
+__all__ = ["EVERYBODY", "FORMAT", "KEYS", "SELF", "Effect", "Policy", "PolicyError", "Rule"]
 
 FORMAT: Final = "vedette-release/v1"
 SELF: Final = "self"
+EVERYBODY: Final = "all"  # in `Policy.stopped`: also who joins later
 MEMBER: Final = re.compile(r"[A-Z]{3,8}")
 GROUP: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -78,6 +80,7 @@ class Policy:
     recipients: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]  # leaf paths by group
     rules: tuple[Rule, ...]
+    stopped: frozenset[str] = frozenset()  # to whom nothing is released, whatever the document says
 
     @classmethod
     def parse(cls, text: str, *, nation: str | None = None, members: Collection[str] | None = None) -> Policy:
@@ -106,6 +109,14 @@ class Policy:
             groups=groups,
             rules=_rules(entries["rules"], recipients, groups),
         )
+
+    def stopping(self, recipients: Collection[str]) -> Policy:
+        """Return this policy with nothing released to these either; EVERYBODY for all. It can only get tighter."""
+        return replace(self, stopped=self.stopped | frozenset(recipients))
+
+    def stops(self, recipient: str) -> bool:
+        """Say whether releasing to a recipient was stopped."""
+        return bool(self.stopped) and (recipient in self.stopped or EVERYBODY in self.stopped)
 
     def is_in_force(self, now_ns: int) -> bool:
         """Say whether the policy releases anything at this wall time. Past its expiry: nothing, and an alarm."""
