@@ -37,6 +37,21 @@ def connection_options(command: F) -> F:
     return command
 
 
+def connection_options_if_any(command: F) -> F:
+    """Add the same to a command that can do without."""
+    for option in (
+        click.option(
+            "--roots", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="The nation's root."
+        ),
+        click.option(
+            "--cert", type=click.Path(path_type=Path), envvar="VEDETTE_CERT", help="As with `vedette report`."
+        ),
+        click.option("--gateway", envvar="VEDETTE_GATEWAY", help="host:port of the nation's own gateway."),
+    ):
+        command = option(command)
+    return command
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command's work; end with the documented exit code if it fails."""
     import asyncio

@@ -6,7 +6,7 @@ Exit status: 0 it holds; 1 a finding, a failed test or a broken promise; 2 wrong
 Each module below adds its commands to the group.
 """
 
-from broker.cli.policy import check, impact, lint, promise, prove, schema, sign
+from broker.cli.policy import approval, check, impact, lint, promise, prove, schema, sign
 from broker.cli.policy.group import policy
 
-__all__ = ["check", "impact", "lint", "policy", "promise", "prove", "schema", "sign"]
+__all__ = ["approval", "check", "impact", "lint", "policy", "promise", "prove", "schema", "sign"]

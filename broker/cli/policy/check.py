@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker.cli import Exit
+from broker.cli.connection import connection_options_if_any
 from broker.cli.policy import formats
 from broker.cli.policy.group import FILE, policy, read_policy, text_of
 
@@ -111,15 +112,41 @@ def _lines(run: TestRun, beside: Path, release: Policy) -> Iterator[str]:
 
 
 @policy.command()
-@click.argument("file", type=FILE)
-@click.argument("message", type=FILE)
+@click.argument("file", metavar="[FILE]")
+@click.argument("message", required=False)
 @click.option("--to", "recipient", required=True, help='A member\'s code, or "self".')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def explain(file: Path, message: Path, recipient: str, as_json: bool) -> None:  # noqa: FBT001 - click
-    """Say what FILE shows of MESSAGE to a recipient, and why.
+@connection_options_if_any
+def explain(
+    *,
+    file: str,
+    message: str | None,
+    recipient: str,
+    as_json: bool,
+    gateway: str | None,
+    cert: Path | None,
+    roots: Path | None,
+) -> None:
+    """Say what FILE shows of MESSAGE to a recipient, and why; or what the gateway does, of a message that it recorded.
 
-    MESSAGE is a JSON file: {"content": {…}, "label": {…}, "precedence": "PRECEDENCE_…"} in protobuf's JSON.
+    With FILE, MESSAGE is a JSON file: {"content": {…}, "label": {…}, "precedence": "PRECEDENCE_…"} in protobuf's JSON.
+    Without it, MESSAGE is the id under which a system reported it, or its name in the audit trail; an officer's --cert
+    and --gateway are needed.
     """
+    if message is None:
+        from broker.cli.policy.approval import explain_recorded
+
+        explain_recorded(gateway, cert, roots, message=file, recipient=recipient, as_json=as_json)
+    else:
+        _explain_file(_existing(file), _existing(message), recipient, as_json=as_json)
+
+
+def _existing(name: str) -> Path:
+    path: Path = FILE.convert(name, None, None)
+    return path
+
+
+def _explain_file(file: Path, message: Path, recipient: str, *, as_json: bool) -> None:
     from broker.gateway.release import explain as explanation_of
     from broker.gateway.release import subject_of
     from broker.refusal import Refused
