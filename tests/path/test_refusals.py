@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HUB_TESTS = "tests/broker/hub/test_refusals.py"
 TLS_TESTS = "tests/certs/test_tls.py"
+RELEASES_TESTS = "tests/broker/gateway/test_releases.py"
+OFFICERS_TESTS = "tests/broker/gateway/test_admin.py"
 HERE = "tests/path/test_refusals.py"
 REFUSED = national_pb2.REPORT_OUTCOME_REFUSED
 ACCEPTED = national_pb2.REPORT_OUTCOME_ACCEPTED
@@ -89,6 +91,23 @@ SHOWN = {
     "UNAVAILABLE": "tests/broker/hub/test_commit.py",
     "BAD_POSITION": HERE,
     "TOO_MANY_STREAMS": HERE,
+    "POLICY_UNREADABLE": RELEASES_TESTS,
+    "POLICY_NATION": RELEASES_TESTS,
+    "POLICY_SCHEMA": RELEASES_TESTS,
+    "POLICY_VERSION": RELEASES_TESTS,
+    "POLICY_EXPIRED": RELEASES_TESTS,
+    "POLICY_UNSIGNED": "tests/threats/test_t24_one_officer.py",
+    "POLICY_ALTERED": RELEASES_TESTS,
+    "POLICY_SIGNER": OFFICERS_TESTS,
+    "POLICY_SIGNED_TWICE": "tests/threats/test_t24_one_officer.py",
+    "POLICY_PROPOSER": "tests/threats/test_t24_one_officer.py",
+    "POLICY_DUTY": RELEASES_TESTS,
+    "POLICY_APPROVALS": OFFICERS_TESTS,
+    "POLICY_CHECKS": OFFICERS_TESTS,
+    "POLICY_UNKNOWN": OFFICERS_TESTS,
+    "POLICY_STATE": RELEASES_TESTS,
+    "POLICY_LIMIT": RELEASES_TESTS,
+    "POLICY_STALE": OFFICERS_TESTS,
     "INTERNAL": "tests/threats/test_t09_exception_text.py",
 }
 
