@@ -173,8 +173,9 @@ MUTANTS = {
     ),
     "a sibling leaf leaks": Mutant(
         "redact.py",
-        "level = shown.levels.get(node.path, Level.WITHHELD)",
-        "level = max((level for path, level in shown.levels.items() if path[:9] == node.path[:9]), default=Level(0))",
+        "return leaf_step(node, level,",
+        "level = max((each for path, each in shown.levels.items() if path[:9] == node.path[:9]), default=level)\n"
+        "        return leaf_step(node, level,",
         "test_redact.py::test_what_is_disclosed_is_allowed_by_the_policy",
     ),
     "an essential is missing and the rest is shown": Mutant(
