@@ -77,7 +77,7 @@ def test_an_edit_of_one_thing_changes_just_that(
     assert found.releases_nothing_new is not is_looser
     assert isinstance(only_tightens(KOR, new), Refuted if is_looser else Proved)
     # The other way round, what was looser is tighter.
-    assert changes(new, KOR).releases_nothing_new is is_looser
+    assert isinstance(releases_nothing_new(new, KOR), Proved) is is_looser
 
 
 def test_each_change_has_a_message_on_which_the_engine_shows_it() -> None:
@@ -170,7 +170,7 @@ def test_no_message_shows_a_change_that_is_not_told(count: int) -> None:
         assert found.releases_nothing_new is isinstance(releases_nothing_new(old, new), Proved)
         kinds |= {each.kind for each in found.found}
         told = {(each.recipient, each.body, each.kind, path) for each in found.found for path in each.what}
-        for _ in range(60):
+        for _ in range(40):
             subject, to = valid_subject(rng, rng.choice((old, new))), rng.choice(old.recipients)
             before, after = decide(old, subject, to), decide(new, subject, to)
             for path in before.shown.levels.keys() | after.shown.levels.keys():

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from broker.gateway.proof.solver import Example
     from broker.gateway.release import Decision
 
-MESSAGES_A_POLICY = 50
-POLICIES = {False: 20, True: 400}  # 1,000 messages after every commit, 20,000 in make test-all
+MESSAGES_A_POLICY = 100
+POLICIES = {False: 10, True: 200}  # 1,000 messages after every commit, 20,000 in make test-all
 
 
 def _agrees(case: Case, example: Example, decision: Decision) -> None:
