@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from broker.gateway.proof.model import Model, spaces_of
 from broker.gateway.proof.solver import Budget, Formula, Solver, Undecided, both, disj, neg
 from broker.gateway.proof.terms import NotModelled
+from broker.gateway.release import Finding, Severity
 from broker.gateway.release.lattice import Level
-from broker.gateway.release.lint import Finding, Severity
 from broker.gateway.release.policy import Effect
 from broker.leaves import BODIES_UNDER_POLICY
 
