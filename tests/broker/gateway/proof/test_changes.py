@@ -158,7 +158,7 @@ def test_without_time_a_change_is_unknown_and_nothing_is_proved() -> None:
 # --- against the engine -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(200, marks=(pytest.mark.slow, pytest.mark.timeout(1200)))])
+@pytest.mark.parametrize("count", [4, pytest.param(80, marks=(pytest.mark.slow, pytest.mark.timeout(1200)))])
 def test_no_message_shows_a_change_that_is_not_told(count: int) -> None:
     kinds: set[Kind] = set()
     for seed in range(count):
