@@ -154,7 +154,13 @@ class PolicyInForce:
                 self._take(newest.policy)
 
     async def take(self, newest: Policy) -> None:
-        """Put an approved policy in force, or have it wait until it is effective. Raises PolicyRefused."""
+        """Put an approved policy in force, or have it wait until it is effective. Raises PolicyRefused.
+
+        One that was overtaken while it waited is forgotten: versions only go forward.
+        """
+        if newest.version <= self.current.version:
+            self._waiting = [each for each in self._waiting if each.version > self.current.version]
+            return
         made = self._under_stops(newest)
         await asyncio.to_thread(compile_policy, made, self.path.name)
         self._take(newest, made if made.stopped == self.stopped else self._under_stops(newest))
@@ -174,7 +180,7 @@ class PolicyInForce:
         if newest.effective_ns > self.clock.wall_ns():
             log.info("policy version=%d waits until it is effective", newest.version)
             self._waiting.append(newest)
-        elif newest.version > self.current.version:
+        elif newest.digest != self.current.digest:
             self._plain, self.current = newest, made or self._under_stops(newest)
             self._expired = False
             self._announce()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,3 +106,18 @@ async def test_no_message_is_decided_by_two_policies_and_none_is_lost(
     assert 0 < opened < MESSAGES
     assert [item.header.sequence for item in usa] == list(range(1, opened + 1)), "without a gap"
     assert [item.header.sequence for item in jpn] == list(range(1, opened + 1))
+
+
+async def test_what_was_overtaken_while_it_waited_never_comes_into_force(
+    origin: Callable[..., Origin], kor_policy: str
+) -> None:
+    first, second, third = versions(kor_policy)[:3]
+    kor = await origin(first).start()
+    in_force, clock = kor.pipeline.policy, kor.clock
+    later = replace(second, effective_ns=clock.wall_ns() + limits.SECOND_NS)
+    await in_force.take(later)
+    assert in_force.current is first
+    await in_force.take(third)
+    clock.advance(2 * limits.SECOND_NS)
+    await in_force.take(later)
+    assert in_force.current is third
