@@ -9,7 +9,8 @@ the policy is loaded and never a rule that silently does not match. Of what CEL 
 * `has(field)`, but for a number that cannot be absent: zero and minus zero would tell one engine from another.
 
 Every such condition has an answer for every message, in linear time, without an error: no arithmetic that overflows,
-no index, no function, no clock; and no comment, which in a folded condition would swallow what follows. What stays is
+no index, no function, no clock; and no comment, which in a folded condition would swallow what follows. It is written
+in ASCII, other characters of a text as escapes: none can then be taken for another by who approves it. What stays is
 also what a solver decides (finite enums, ordered numbers, interned text). Anything else is refused with a reason and a
 hint. The result is a `Predicate`, from which engines are made.
 """
@@ -165,6 +166,9 @@ def condition(text: str) -> Predicate:
     """Return what the text says. Raises ConditionError."""
     if len(text) > limits.CONDITION_CHARS_MAX:
         raise ConditionError(1, f"longer than {limits.CONDITION_CHARS_MAX} characters", "split the rule")
+    if (strange := next((at for at, each in enumerate(text, 1) if not each.isascii()), None)) is not None:
+        escape = text[strange - 1].encode("ascii", "backslashreplace").decode()
+        raise ConditionError(strange, "a character that may be taken for another", f"in a text write {escape}")
     try:
         compiled = environment().compile(text)
     except RuntimeError as error:  # what the binding raises for every error of parsing and checking
@@ -238,7 +242,7 @@ def _written_value(value: Literal | Term, term: Term) -> str:
     if isinstance(value, Term):
         return str(value)
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).encode("ascii", "backslashreplace").decode()
     if "." in term.kind and isinstance(value, int):
         enum = descriptor_pool.Default().FindEnumTypeByName(term.kind)
         return f"{enum.name}.{enum.values_by_number[value].name}"
@@ -305,6 +309,8 @@ def _not_allowed(node: checked.Node) -> ConditionError:
 def _membership(node: checked.Call, element: checked.Node, container: checked.Node) -> Predicate:
     if isinstance(container, checked.ItemList):
         term = _term(element)
+        if term.kind == "bool":
+            raise _by_itself(node, term)
         values = tuple(_literal(item, term) for item in container.items)
         return Compare(term, "in", values)
     term = _term(container, any_kind=True)
@@ -328,18 +334,24 @@ def _comparison(node: checked.Call, operator: str, left: checked.Node, right: ch
         raise ConditionError(node.at + 1, "compares two literals", "one side must be a field")
     term = _term(left)
     if term.kind == "bool":
-        raise ConditionError(node.at + 1, f"{term} is true or false by itself", f"write {term} or !{term}")
+        raise _by_itself(node, term)
     is_ordered = term.kind in _ORDERED or "." in term.kind
     if operator not in {"==", "!="} and not is_ordered:
         raise ConditionError(node.at + 1, "text has no order here", "compare texts with == or !=")
     return Compare(term, operator, (_literal(right, term),))
 
 
+def _by_itself(node: checked.Node, term: Term) -> ConditionError:
+    return ConditionError(node.at + 1, f"{term} is true or false by itself", f"write {term} or !{term}")
+
+
 def _literal(node: checked.Node, term: Term) -> Literal | Term:
     """Return the other side of a comparison with the term, which must fit it more closely than CEL asks."""
     at = node.at + 1
     match node:
-        case checked.Constant(value=value, enum=enum):
+        case checked.Constant(value=value, enum=enum, kind=kind):
+            if "." not in term.kind and kind != term.kind:  # CEL takes a list of mixed kinds; to Python true is 1
+                raise ConditionError(at, f"a literal of {kind} beside {term}", f"write one of {term.kind}")
             if "." in term.kind and not enum:
                 short = term.kind.rsplit(".", 1)[1]
                 raise ConditionError(at, f"{term} has named values", f"write one as {short}.NAME")

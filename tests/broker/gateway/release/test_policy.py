@@ -129,7 +129,6 @@ WRITTEN = {
     "folded": '>-\n    "X" in label.caveats\n    || label.caveat == to',
     "literal": '|-\n      "X" in label.caveats\n\n      || label.caveat == to',
     "behind a comment": '>  # why\n    "X" in label.caveats ||\n      label.caveat == to',
-    "behind other scripts": "'label.policy == \"대한민국\" || label.caveat == to'",
 }
 
 
