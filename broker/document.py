@@ -33,6 +33,11 @@ IMPLICIT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false"
 BLOCK: Final = frozenset({"|", ">"})
 # Controls, formats (what turns text around, joins or hides it), halves of characters, and line ends of other alphabets.
 INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Letters and marks that nothing is drawn for, nor meant to be (Unicode's Default_Ignorable_Code_Point), and the blank
+# pattern of Braille; with the categories above, all of them.
+BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 UNCOMMON: Final = re.compile(r"[^\n\t\x20-\x7e]")
 
 
@@ -145,8 +150,12 @@ def read(text: str) -> Section:
 
 def _invisible(text: str) -> int | None:
     """Return the place of the first character that people do not see, tabs and line ends aside."""
-    found = (each.start() for each in UNCOMMON.finditer(text) if unicodedata.category(each[0]) in INVISIBLE)
+    found = (each.start() for each in UNCOMMON.finditer(text) if _is_unseen(each[0]))
     return next(found, None)
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in INVISIBLE or BLANK.match(character) is not None
 
 
 def _guarded(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
