@@ -41,6 +41,7 @@ from broker.document import (
 )
 from broker.gateway.release.decide import Subject, decide
 from broker.gateway.release.lattice import Level, level_of
+from broker.leaves import HEADER, LEAVES
 from broker.refusal import Refused
 from vedette.v1 import content_pb2, envelope_pb2
 
@@ -154,7 +155,10 @@ def _run(policy: Policy, test: Section, base: dict[str, Json]) -> Iterator[tuple
         subject = _subject(_merged(base, override))
     except (Refused, ValueError) as error:
         raise test.refuse(f"{name}: no valid message: {error}") from None
-    for recipient, part in section_of(test.entries["expect"]).entries.items():
+    expect = section_of(test.entries["expect"])
+    if not expect.entries:
+        raise expect.refuse(f"{name}: expects nothing", "name a recipient, as USA: {decision: deny}")
+    for recipient, part in expect.entries.items():
         expected = section_of(part)
         expected.expect(frozenset({"decision"}), EXPECTED)
         if recipient not in policy.recipients:
@@ -190,6 +194,7 @@ def _term_differences(expected: Section, decision: Decision) -> Iterator[str]:
         yield from _level_differences(section_of(entries["levels"]), decision)
     for key, is_shown in (("shown", True), ("withheld", False)):
         for path in texts_of(entries[key]) if key in entries else ():
+            _check_is_any(path, decision.shown.body)
             if _is_shown(path, decision) is not is_shown:
                 yield f"{path.value}: expected to be {key}"
 
@@ -203,6 +208,13 @@ def _level_differences(expected: Section, decision: Decision) -> Iterator[str]:
             raise expected.keys[group].refuse(f"unknown group {group!r}")
         if decision.levels[group] != level:
             yield f"{group}: expected {level.label}, got {decision.levels[group].label}"
+
+
+def _check_is_any(path: Text, body: str) -> None:
+    """Refuse what is no leaf or subtree of such a message: misspelt, it would be withheld in every test."""
+    known = (f"{leaf.path}." for leaf in LEAVES.values() if leaf.body in {HEADER, body})
+    if not any(leaf.startswith(f"{path.value}.") for leaf in known):
+        raise path.refuse(f"no such leaf of a {body or 'reference'}: {path.value}", "`vedette policy leaves` lists all")
 
 
 def _is_shown(path: Text, decision: Decision) -> bool:

@@ -116,7 +116,12 @@ def schema_of_tests() -> dict[str, Json]:
         {
             "name": {"type": "string", "description": "what is claimed"},
             "with": {**_ref("message"), "description": "merged into base, key by key"},
-            "expect": {"type": "object", "propertyNames": _recipient(), "additionalProperties": expected},
+            "expect": {
+                "type": "object",
+                "propertyNames": _recipient(),
+                "additionalProperties": expected,
+                "minProperties": 1,
+            },
         },
         NEEDED_OF_TEST,
     )
