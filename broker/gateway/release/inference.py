@@ -20,14 +20,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.gateway.release.cases import ALWAYS, NEVER, WHOM, Remark, culprit, gathered, settlements
+from broker.gateway.release.cases import ALWAYS, NEVER, WHOM, Remark, culprit, gathered
 from broker.gateway.release.conditions import Compare, Contains, Flag, Present, Truth
 from broker.gateway.release.decide import levels_of
-from broker.gateway.release.engine import parts_of
+from broker.gateway.release.engine import parts_of, settle
 from broker.gateway.release.lattice import Level
 from broker.gateway.release.policy import Effect
 from broker.gateway.release.shown import Shown, shown_of
 from broker.leaves import HEADER
+from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -122,6 +123,7 @@ INFERENCES: Final = (
         (IMPACT_TIME, APOGEE, RANGE), LAUNCH_TIME, "apogee and range have one time of flight", is_of_time=True
     ),
 )  # fmt: skip
+BODIES: Final = tuple(sorted({body for each in INFERENCES for body in each.bodies}))
 
 
 def inferred(policy: Policy, looked_at: Iterable[Case]) -> Iterator[Remark]:
@@ -158,18 +160,18 @@ def _blamed(policy: Policy, case: Case, each: Inference, given: Level, target: L
 
 def _of_several(policy: Policy, recipient: str) -> Iterator[tuple[str, Remark]]:
     rules = [rule for rule in policy.rules if recipient in rule.to]
-    usual = dict(_usual(policy, rules, recipient))
-    for limit in (None, *(rule for rule in rules if _is_of_label(rule))):
-        if limit is not None and any(each.settled[limit.rule_id] == NEVER for each in usual.values()):
-            continue
-        surely = {body: each.shown(policy, body, each.surely, limit) for body, each in usual.items()}
-        finest = {body: each.shown(policy, body, each.finest, limit) for body, each in usual.items()}
-        for each in INFERENCES:
-            target, given = each.target.level(finest), min(value.level(surely) for value in each.values)
-            is_shown = each.target.body in finest and finest[each.target.body].is_anything
-            if len(each.bodies) > 1 and is_shown and given > target:
-                rule = limit or _giving(policy, rules, each, given)
-                yield recipient, _remark(policy, rule, each, given, target)
+    for usual in _usual_by_mode(policy, rules, recipient):
+        for limit in (None, *(rule for rule in rules if _is_of_label(rule))):
+            if limit is not None and any(each.settled[limit.rule_id] == NEVER for each in usual.values()):
+                continue
+            surely = {body: each.shown(policy, body, each.surely, limit) for body, each in usual.items()}
+            finest = {body: each.shown(policy, body, each.finest, limit) for body, each in usual.items()}
+            for each in INFERENCES:
+                target, given = each.target.level(finest), min(value.level(surely) for value in each.values)
+                is_shown = each.target.body in finest and finest[each.target.body].is_anything
+                if len(each.bodies) > 1 and is_shown and given > target:
+                    rule = limit or _giving(policy, rules, each, given)
+                    yield recipient, _remark(policy, rule, each, given, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +194,30 @@ class _Usual:
         return self.known[key]
 
 
-def _usual(policy: Policy, rules: Sequence[Rule], recipient: str) -> Iterator[tuple[str, _Usual]]:
-    for body in sorted({body for each in INFERENCES for body in each.bodies}):
-        for settled in settlements(rules, recipient, body):
-            sure = [rule for rule in rules if settled[rule.rule_id] == ALWAYS]
-            if not any(rule.effect is Effect.DENY for rule in sure):
-                releases = [rule for rule in rules if rule.effect is Effect.RELEASE and settled[rule.rule_id] != NEVER]
-                finest = [*releases, *(rule for rule in sure if rule.effect is Effect.LIMIT)]
-                yield body, _Usual(settled, levels_of(sure, policy.groups), levels_of(finest, policy.groups), {})
-                break  # the first mode that is not denied stands for all
+def _usual_by_mode(policy: Policy, rules: Sequence[Rule], recipient: str) -> Iterator[Mapping[str, _Usual]]:
+    """Yield what is usual in each mode, for messages about one event are of one mode; what is the same once."""
+    seen: list[Mapping[str, Mapping[str, Predicate]]] = []
+    for mode in content_pb2.Mode.values():
+        settled = {body: _settled(rules, recipient, body, mode) for body in BODIES}
+        if mode != content_pb2.MODE_UNSPECIFIED and settled not in seen:  # most rules do not speak of modes
+            seen.append(settled)
+            yield dict(_usual(policy, rules, settled))
+
+
+def _settled(rules: Sequence[Rule], recipient: str, body: str, mode: int) -> Mapping[str, Predicate]:
+    known: dict[str, str | int] = {"to": recipient, "body": body, "mode": mode}
+    return {rule.rule_id: settle(rule.predicate, known) for rule in rules}
+
+
+def _usual(
+    policy: Policy, rules: Sequence[Rule], by_body: Mapping[str, Mapping[str, Predicate]]
+) -> Iterator[tuple[str, _Usual]]:
+    for body, settled in by_body.items():
+        sure = [rule for rule in rules if settled[rule.rule_id] == ALWAYS]
+        if not any(rule.effect is Effect.DENY for rule in sure):
+            releases = [rule for rule in rules if rule.effect is Effect.RELEASE and settled[rule.rule_id] != NEVER]
+            finest = [*releases, *(rule for rule in sure if rule.effect is Effect.LIMIT)]
+            yield body, _Usual(settled, levels_of(sure, policy.groups), levels_of(finest, policy.groups), {})
 
 
 def _is_of_label(rule: Rule) -> bool:

@@ -146,6 +146,18 @@ def test_apogee_and_range_without_any_place_begin_nowhere() -> None:
     assert found(release("track", AT_ONCE + "reach: exact, flight: exact")) == []
 
 
+@pytest.mark.parametrize("mode", ["REAL_WORLD", "EXERCISE"])
+def test_what_is_released_in_one_mode_only_is_looked_at_in_that_mode(mode: str) -> None:
+    when = f" && mode == Mode.MODE_{mode}"
+    rules = [release("launch", LAUNCH, when=when), release("track", SEEN, when=when)]
+    apart = release("impact", COARSE_IMPACT, when=" && mode == Mode.MODE_TEST")
+    assert ways(*rules, release("impact", COARSE_IMPACT, when=when)) == [
+        "launch_place direction reach > impact_place",
+        "track_place track_time > impact_place",
+    ]
+    assert ways(*rules, apart) == [], "messages about one event are of one mode"
+
+
 def test_a_kind_of_message_that_is_never_shown_is_no_target() -> None:
     assert found(release("launch", LAUNCH), release("track", SEEN)) == []
 
