@@ -47,6 +47,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "recipient-gets-nothing": "A recipient is listed to whom no rule releases anything.",
     "mixed-group": "Sensors' names and sites stand in one group with other leaves: releasing these names sensors.",
     "empty-reason": "A reason tells whoever approves or audits a rule on whose word it stands, or why.",
+    "misspelt-name": "A condition names a caveat or nation that no label holds, or nearly one that the policy names.",
     "never-matches": "No message can match the rule's condition.",
     "no-coarse-form": "What has no coarse form is withheld at any level but exact.",
     "names-no-body": "A release for every kind of message also releases what is added to its groups later.",

@@ -1,8 +1,8 @@
 """What is wrong with a policy before it is in force: everything that can be said without a message.
 
 An error keeps a policy from being used; a warning is for its author to judge. Each finding has a place in the document
-and says what to do. What takes more than a look at single rules has a module of its own: `breadth`, `effects`,
-`timely`, `inference`. What only a solver can say, `broker.gateway.proof` adds.
+and says what to do. What takes more than a look at single rules has a module of its own: `misspelt`,
+`breadth`, `effects`, `timely`, `inference`. What only a solver can say, `broker.gateway.proof` adds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from broker.gateway.release.effects import without_effect
 from broker.gateway.release.engine import settle
 from broker.gateway.release.finding import Finding, Severity
 from broker.gateway.release.inference import inferred
+from broker.gateway.release.misspelt import misspelt
 from broker.gateway.release.policy import SELF, Effect, Policy, PolicyError
 from broker.gateway.release.timely import untimely
 from broker.leaves import BODIES_UNDER_POLICY, LEAVES
@@ -51,6 +52,7 @@ def lint(
         *_never(policy),
         *_coarse_forms(policy),
         *_empty_reasons(policy),
+        *misspelt(policy),
         *over_broad(policy),
         *without_effect(policy),
         *untimely(policy, looked_at),
