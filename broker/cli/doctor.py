@@ -100,7 +100,7 @@ def _on_disk(settings: GatewaySettings) -> Iterator[Finding]:
         now_ns = clock.wall_ns()
         in_force = policy.effective_ns <= now_ns < policy.expires_ns
         text = f"version {policy.version} is signed and {'in force' if in_force else 'NOT in force now: it denies all'}"
-        if warnings := len(lint(settings.policy.read_text(encoding="utf-8"), nation=settings.nation, now_ns=now_ns)):
+        if warnings := len(lint(settings.policy.read_bytes().decode(), nation=settings.nation, now_ns=now_ns)):
             text += f"; lint has something to say, {warnings} times: vedette policy lint {settings.policy}"
         yield Finding("D05 policy", good=in_force, text=text)
     except PolicyRefused as error:

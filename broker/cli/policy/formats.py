@@ -64,7 +64,7 @@ _RED, _YELLOW, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 
 def pretty(notes: Iterable[Note], file: Path, text: str, *, colour: bool) -> str:
     """Return the notes, each with its source line and a caret, and their numbers. `text` is what stands in the file."""
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     told = list(notes)
     shown = [part for note in told for part in _note(note, file, lines, colour=colour)]
     errors = sum(note.is_error for note in told)

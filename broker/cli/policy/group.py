@@ -33,8 +33,8 @@ def read_policy(file: Path) -> Policy:
 
 
 def text_of(file: Path) -> str:
-    """Return what stands in a file, or end as with a wrong argument."""
+    """Return what stands in a file, to the byte as a gateway reads it, or end as with a wrong argument."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{file}: {type(error).__name__}") from None

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.policy import policy
+from broker.cli.policy.group import read_policy
 from broker.demo.world import shipped_policy
 from broker.gateway.release.finding import MEANINGS
 from certs.approval import Signed
@@ -57,6 +58,19 @@ def test_lint_says_0_for_a_clean_policy_and_1_with_place_for_a_finding(clean: Pa
     assert code == 1
     assert f"{clean}:6:9: error unreadable" in output
     assert "     6 | nation: NO\n       |         ^\n" in output
+
+
+def test_a_file_is_read_to_the_byte_as_a_gateway_reads_it(clean: Path) -> None:
+    text = clean.read_text()
+    clean.write_bytes(text.replace("\n", "\r\n").encode())
+    assert lint(clean) == (0, "0 errors, 0 warnings\n")
+    assert read_policy(clean).digest == "sha256:" + hashlib.sha256(clean.read_bytes()).hexdigest()
+    clean.write_bytes(text.replace("nation: KOR", "nation: NO").replace("\n", "\r\n").encode())
+    assert "     6 | nation: NO\n" in lint(clean)[1]
+    clean.write_bytes(text.replace("nation: KOR", "nation: KOR # why\rversion: 9").encode())
+    code, output = lint(clean)
+    assert code == 1
+    assert "an invisible character" in output
 
 
 def test_lint_fails_on_warnings_only_when_asked(clean: Path) -> None:
