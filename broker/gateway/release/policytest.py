@@ -144,6 +144,8 @@ def subject_of(text: str) -> Subject:
     if not isinstance(tree, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 - the caller reads a file, not an argument
     whole = tree if "content" in tree else {"content": tree}
+    if strange := sorted(whole.keys() - MESSAGE_KEYS):
+        raise ValueError(f"unknown key {strange[0]!r}; known are " + ", ".join(sorted(MESSAGE_KEYS)))
     return _subject(whole)
 
 

@@ -149,3 +149,9 @@ def test_a_message_file_holds_content_label_and_precedence() -> None:
 def test_a_message_file_that_is_none_is_refused(text: str) -> None:
     with pytest.raises((ValueError, Refused)):
         subject_of(text)
+
+
+def test_a_misspelt_label_of_a_message_file_is_not_left_out() -> None:
+    tree = {"content": {"status": {"state": "EVENT_STATE_DETECTED"}}, "labl": {}}
+    with pytest.raises(ValueError, match="unknown key 'labl'"):
+        subject_of(json.dumps(tree))
