@@ -97,7 +97,8 @@ class Case:
     @cached_property
     def is_refused(self) -> Formula:
         """Whether a built-in cause denies it."""
-        if self.recipient not in self.model.policy.recipients:
+        policy = self.model.policy
+        if policy.stops(self.recipient) or self.recipient not in policy.recipients:
             return True
         unlabelled = self.space.choices["label", "classification"].where(
             lambda value: value == envelope_pb2.CLASSIFICATION_UNSPECIFIED

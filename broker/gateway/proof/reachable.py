@@ -19,8 +19,13 @@ __all__ = ["can_release", "leaves_of"]
 
 
 def leaves_of(policy: Policy, name: str) -> tuple[str, ...]:
-    """Return the leaves that a name stands for: a leaf, a subtree, or a group of the policy. Raises ValueError."""
-    found = policy.groups.get(name) or tuple(path for path in LEAVES if f"{path}.".startswith(f"{name}."))
+    """Return the leaves that a name stands for: a leaf, a subtree, or a group of the policy. Raises ValueError.
+
+    Of a group and a subtree with one name, those of both: whichever was meant, "never" is true of it.
+    """
+    grouped = policy.groups.get(name, ())
+    below = (path for path in LEAVES if f"{path}.".startswith(f"{name}."))
+    found = tuple(dict.fromkeys((*grouped, *below)))
     if not found:
         raise ValueError(f"no such leaf, subtree or group: {name}")
     return found

@@ -82,6 +82,7 @@ class Solver:
         if formula is False or self._is_empty:
             return None
         budget_ms = self._budget.next_ms()
+        depth = self._solver.num_scopes()
         self._solver.push()
         try:
             self._solver.set("timeout", budget_ms)
@@ -95,25 +96,21 @@ class Solver:
             return self._likely(Example(self._solver.model()), itertools.chain(likely, self._usual))
         except z3.Z3Exception as error:
             raise Undecided(f"the solver failed: {error}") from None
-        finally:
-            self._solver.pop()
+        finally:  # all of it, whatever failed where: what stayed would narrow every later question
+            self._solver.pop(self._solver.num_scopes() - depth)
 
     def _likely(self, found: Example, likely: Iterable[Formula]) -> Example:
-        """Return an example that is also as people expect, as far as there is one."""
-        pushed = 0
+        """Return an example that is also as people expect, as far as there is one. What it pushes, it leaves."""
         for each in likely:
             if each is False:
                 continue
             self._solver.push()
-            pushed += 1
             self._solver.add(each)
             if not found.holds(each):
                 if self._solver.check() == z3.sat:
                     found = Example(self._solver.model())
                 else:
                     self._solver.pop()
-                    pushed -= 1
-        self._solver.pop(pushed)
         return found
 
 

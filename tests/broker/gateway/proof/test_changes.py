@@ -123,6 +123,15 @@ def test_a_deny_for_one_nation_tightens_and_the_lifting_of_it_is_refuted() -> No
     assert lifted.witness.decision.released
 
 
+@pytest.mark.parametrize("stopped", ["JPN", "self", "all"])
+def test_who_was_stopped_is_shown_nothing_and_lifting_that_is_no_tightening(stopped: str) -> None:
+    new = edited(NEXT)
+    assert only_tightens(KOR, new.stopping({stopped})) == Proved()
+    lifted = only_tightens(KOR.stopping({stopped}), new)
+    assert isinstance(lifted, Refuted)
+    assert lifted.text.startswith("newly released: ")
+
+
 def _with_deny() -> str:
     deny = "rules:\n- {id: STOP, effect: deny, to: [JPN], when: 'true', reason: stopped}\n"
     return KOR_TEXT.replace(*NEXT).replace("rules:\n", deny)

@@ -4,7 +4,7 @@ import pytest
 
 from broker.gateway.proof import Proved, Refuted, can_release, leaves_of
 from broker.gateway.release import Level, decide
-from tests.broker.gateway.proof.drawn import KOR, edited
+from tests.broker.gateway.proof.drawn import KOR, edited, policy_of
 
 
 @pytest.mark.parametrize("recipient", ["self", "USA", "JPN"])
@@ -46,3 +46,10 @@ def test_a_name_is_a_leaf_a_subtree_or_a_group() -> None:
     assert leaves_of(KOR, "launch.count") == ("launch.count.least", "launch.count.most")
     with pytest.raises(ValueError, match=r"launch\.cou"):
         can_release(KOR, "launch.cou", "JPN")
+
+
+def test_a_group_hides_no_subtree_of_its_name() -> None:
+    rule = "id: R, effect: release, to: [USA], when: 'true', reason: r, give: {all: exact}"
+    policy = policy_of(rule, groups="track: [track.phase], all: [track.confidence]")
+    assert {"track.phase", "track.confidence", "track.state.position_m"} <= set(leaves_of(policy, "track"))
+    assert isinstance(can_release(policy, "track", "USA"), Refuted)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import pytest
+import z3
 
 from broker.content import LEAVES
 from broker.gateway.proof.model import Model, spaces_of
@@ -12,6 +14,9 @@ from broker.gateway.proof.terms import number_choice
 from broker.gateway.proof.witness import Disagreement, confirmed, message_of
 from broker.gateway.release.decide import decide
 from tests.broker.gateway.proof.drawn import KOR, edited, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _pigeons(count: int) -> Formula:
@@ -51,6 +56,20 @@ def test_an_example_is_as_people_expect_where_it_can_be() -> None:
     example = Solver([], Budget(), usual).example(disj((neg(one), neg(other))))
     assert example is not None
     assert (example.holds(one), example.holds(other)) == (True, False)  # the first is impossible, the others are not
+
+
+def test_what_failed_on_the_way_narrows_no_later_question() -> None:
+    """It runs out of memory, say, while a likely example is looked for; the solver goes on being asked."""
+    one, other = variable("one"), variable("other")
+
+    def likely() -> Iterator[Formula]:
+        yield neg(one)
+        raise z3.Z3Exception("out of memory")
+
+    solver = Solver([], Budget())
+    with pytest.raises(Undecided, match="out of memory"):
+        solver.example(disj((one, other)), likely())
+    assert solver.example(conj((neg(one), neg(other)))) is not None
 
 
 def test_between_any_two_numbers_that_are_not_neighbours_there_is_a_class() -> None:
