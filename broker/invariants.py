@@ -125,17 +125,17 @@ class Invariants:
         if not _VERSION.fullmatch(version):
             raise entries["version"].refuse("not a version", "a whole number from 1, greater than every one before")
         digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-        return cls(code, int(version), digest, _listed(entries["invariants"]))
+        return cls(code, int(version), digest, _listed(entries["invariants"], code))
 
 
-def _listed(part: Part) -> tuple[Invariant, ...]:
+def _listed(part: Part, nation: str) -> tuple[Invariant, ...]:
     if not isinstance(part, Listing):
         raise part.refuse("must be a list of invariants")
     if len(part.items) > limits.INVARIANTS_MAX:
         raise part.refuse(f"more than {limits.INVARIANTS_MAX} invariants")
     found: dict[str, Invariant] = {}
     for each in part.items:
-        invariant = _invariant(section_of(each))
+        invariant = _invariant(section_of(each), nation)
         if invariant.invariant_id in found:
             first = found[invariant.invariant_id].line
             raise each.refuse(f"{invariant.invariant_id} is there twice", f"first in line {first}")
@@ -143,7 +143,7 @@ def _listed(part: Part) -> tuple[Invariant, ...]:
     return tuple(found.values())
 
 
-def _invariant(section: Section) -> Invariant:
+def _invariant(section: Section, nation: str) -> Invariant:
     section.expect(_NEEDED, _OPTIONAL)
     entries = section.entries
     if not entries.keys() & _PROMISES:
@@ -158,7 +158,7 @@ def _invariant(section: Section) -> Invariant:
         raise entries["reason"].refuse("an invariant needs a reason", "say on whose word, or why")
     return Invariant(
         invariant_id=_matched(entries["id"], _IDENTIFIER, "not an id", "letters, digits, . _ -, at most 48"),
-        to=_recipients(entries["to"]),
+        to=_recipients(entries["to"], nation),
         when=_condition(entries["when"]) if "when" in entries else "true",
         never=never,
         is_everything=is_everything and "finer_than" not in entries,
@@ -189,9 +189,11 @@ def _never(part: Part) -> tuple[frozenset[str], bool]:
     return frozenset(leaves), False
 
 
-def _recipients(part: Part) -> frozenset[str]:
+def _recipients(part: Part, nation: str) -> frozenset[str]:
     texts = texts_of(part)
     for each in texts:
+        if each.value == nation:  # nothing is ever released to it by that name: the promise would hold of every policy
+            raise each.refuse(f"{nation} itself", f"its own picture at the hub is written {SELF}")
         if each.value != SELF and not _MEMBER.fullmatch(each.value):
             raise each.refuse("not a member's code", "three to eight capital letters, or self")
     if not texts:

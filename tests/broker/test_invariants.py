@@ -51,6 +51,7 @@ REFUSED = {
     "no caveat": (document("id: A, to: [JPN], caveats: [], reason: r"), 6, "no caveat"),
     "nobody": (document("id: A, to: [], delay_s: 1, reason: r"), 6, "about nobody"),
     "a stranger": (document("id: A, to: [Japan], delay_s: 1, reason: r"), 6, "not a member's code"),
+    "the nation itself": (document("id: A, to: [JPN, KOR], delay_s: 1, reason: r"), 6, "KOR itself"),
     "twice": (document(GOOD, GOOD), 7, "twice"),
 }
 
