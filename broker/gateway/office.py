@@ -2,13 +2,13 @@
 
     propose ─▶ the checks run; the draft is kept with what they found           (`releases`, `activation`)
     approve ─▶ one signature more is kept
-    activate ─▶ the checks run again, against what is in force by then ─▶ kept as activated ─▶ in force
+    activate ─▶ the checks run again, against what it takes the place of ─▶ kept as activated ─▶ in force
     stop ─▶ kept ─▶ in force                                                    (`stops`)
 
 * What is in force changes by replacing a reference, after the store has it and before the call returns: a message is
   decided by the one policy or by the other, never by both, and a restart finds what the last answer said.
 * The checks run outside of the lock, so that nobody who stops waits for a proof. What changed meanwhile is noticed:
-  what was checked against another policy than the one in force by then is not activated.
+  what was checked against another policy than the one of which it takes the place by then is not activated.
 * A caller who goes away ends nothing half-way.
 * A file that is newer than what is in force comes in by the same checks (`admit`).
 """
@@ -20,6 +20,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from broker.clock import nanoseconds
 from broker.gateway.activation import Activation, check_passed
 from broker.gateway.policy import PolicyInForce, PolicyRefused, compile_policy, read_file
 from broker.gateway.releases import PREFIX as RELEASES
@@ -85,8 +86,7 @@ class Office:
     # -- drafts -------------------------------------------------------------------------------------------------------
     async def propose(self, request: admin_pb2.ProposeRequest, caller: str) -> journal_pb2.ReleaseRecord:
         """Check a draft and keep it with what was found. Raises Refused."""
-        self._draft(request, caller)  # refused before anything runs for it
-        report = await self._report(request.document, request.tests)
+        report = await self._report(self._draft(request, caller))  # refused before anything runs for it
 
         async def keep() -> journal_pb2.ReleaseRecord:
             record = self._draft(request, caller)
@@ -122,13 +122,13 @@ class Office:
     async def activate(self, digest: str, caller: str) -> journal_pb2.ReleaseRecord:
         """Bring a draft into force, or have it wait until it is effective. Raises Refused."""
         draft = self.releases.activate(digest, self._member(), now_ns=self.clock.wall_ns())
-        report = await self._report(draft.document, draft.tests)
+        report = await self._report(draft)
         check_passed(report)
         policy = await asyncio.to_thread(_compiled, draft.document, self.nation)
 
         async def keep() -> journal_pb2.ReleaseRecord:
-            self._check_against(report)
             record = self.releases.activate(digest, self._member(), now_ns=self.clock.wall_ns())
+            self._check_against(report, record)
             record.report.CopyFrom(report)
             await self._keep(record, "policy-activated", caller)
             await self.policy.take(policy)
@@ -140,13 +140,13 @@ class Office:
         """Bring a policy that came as a file into force. Raises PolicyRefused."""
         signed, tests = file.signed, file.tests
         try:
-            self.releases.admit_file(signed, tests, self._member(), now_ns=self.clock.wall_ns())
-            report = await self._report(signed.document, tests)
+            came = self.releases.admit_file(signed, tests, self._member(), now_ns=self.clock.wall_ns())
+            report = await self._report(came)
             check_passed(report)
 
             async def keep() -> None:
-                self._check_against(report)
                 record = self.releases.admit_file(signed, tests, self._member(), now_ns=self.clock.wall_ns())
+                self._check_against(report, record)
                 record.report.CopyFrom(report)
                 await self._keep(record, "policy-activated", "")
                 await self.policy.take(file.policy)
@@ -241,8 +241,8 @@ class Office:
         )
 
     # -- within -------------------------------------------------------------------------------------------------------
-    async def _report(self, document: bytes, tests: bytes) -> admin_pb2.ReleaseReport:
-        in_force = self.releases.find(self.policy.current.digest)
+    async def _report(self, record: journal_pb2.ReleaseRecord) -> admin_pb2.ReleaseReport:
+        before = self._before(record)
         try:
             invariants = await asyncio.to_thread(self.invariants)
         except PolicyRefused as error:
@@ -250,18 +250,27 @@ class Office:
         question = Question(
             nation=self.nation,
             members=list(self.members.current.nations()),
-            document=document.decode(),
-            tests=tests.decode(errors="replace"),
+            document=record.document.decode(),
+            tests=record.tests.decode(errors="replace"),
             invariants=invariants,
-            in_force=in_force.document.decode(),
+            in_force=before.document.decode(),
         )
         report = await self.activation.report(question, now_ns=self.clock.wall_ns())
-        report.against_version, report.against_digest = in_force.version, digest_of(in_force.document)
+        report.against_version, report.against_digest = before.version, digest_of(before.document)
         return report
 
-    def _check_against(self, report: admin_pb2.ReleaseReport) -> None:
-        if report.against_digest != self.policy.current.digest:
-            text = "another policy came into force while this one was checked; look at the difference again"
+    def _before(self, record: journal_pb2.ReleaseRecord) -> journal_pb2.ReleaseRecord:
+        """Return what a policy would take the place of: what is in force, or what will be when it takes effect."""
+        effective_ns = nanoseconds(record.effective_at)
+        waiting = self.releases.waiting(self.clock.wall_ns())
+        sooner = [each for each in waiting if nanoseconds(each.effective_at) <= effective_ns]
+        if sooner:
+            return max(sooner, key=lambda each: each.version)
+        return self.releases.find(self.policy.current.digest)
+
+    def _check_against(self, report: admin_pb2.ReleaseReport, record: journal_pb2.ReleaseRecord) -> None:
+        if report.against_digest != digest_of(self._before(record).document):
+            text = "it would take the place of another policy than it was compared with; look at the difference again"
             raise Refused(Reason.REASON_POLICY_STALE, text)
 
     async def _keep(self, record: journal_pb2.ReleaseRecord, event: str, caller: str) -> journal_pb2.ReleaseRecord:

@@ -325,7 +325,7 @@ def _print_report(report: admin_pb2.ReleaseReport) -> None:
         for line in more:
             click.echo(f"       {line}")
     if report.diff:
-        click.echo(f"  against version {report.against_version}, in force when it was checked:")
+        click.echo(f"  against version {report.against_version}, of which it would take the place:")
         for line in report.diff.splitlines():
             click.echo(f"    {line}")
 

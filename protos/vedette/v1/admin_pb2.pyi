@@ -89,7 +89,7 @@ class ReleaseReport(_message.Message):
     RELEASES_NOTHING_NEW_FIELD_NUMBER: _builtins.int
     MADE_AT_FIELD_NUMBER: _builtins.int
     against_version: _builtins.int
-    """what was in force when it was made"""
+    """what it would take the place of, as that was when it was made"""
     against_digest: _builtins.str
     diff: _builtins.str
     """what would be newly released or withheld, as text"""

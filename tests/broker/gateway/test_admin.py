@@ -259,6 +259,36 @@ async def test_what_was_checked_beside_another_policy_is_not_activated(house: Ho
         assert desk.version == 3
 
 
+async def test_a_draft_is_compared_with_what_it_would_take_the_place_of(house: House) -> None:
+    """Not with what is in force today, where a version that waits comes before it: that may give less."""
+    begins, waits, then = (f"effective: {day}T00:00:00Z" for day in ("2026-01-01", "2027-06-01", "2027-07-01"))
+    async with house.open() as desk:
+        in_force = desk.office.policy.current.digest
+        waiting = await desk.brings_into_force(small_policy(2, "10km").replace(begins, waits))
+        drafts = [await desk.proposes(small_policy(3).replace(begins, each)) for each in (begins, then)]
+        shown = [await (await desk.officer(PROPOSER)).show(digest=each) for each in drafts]
+        assert [each.report.against_digest for each in shown] == [in_force, waiting]
+
+
+async def test_a_draft_is_not_activated_after_another_that_it_was_not_compared_with(house: House) -> None:
+    begins, waits, then = (f"effective: {day}T00:00:00Z" for day in ("2026-01-01", "2027-06-01", "2027-07-01"))
+    async with house.open() as desk:
+        waiting = await desk.proposes(small_policy(2, "10km").replace(begins, waits))
+        later = await desk.proposes(small_policy(3).replace(begins, then))
+        for each in (waiting, later):
+            await desk.approves(each)
+        officer, security = await desk.officer(PROPOSER), await desk.officer("security-1")
+        async with desk.office.activation._turn:  # both are checked against what is in force now
+            activating = [asyncio.create_task(officer.activate(waiting))]
+            await until(lambda: desk.office.activation._waiting == 1)
+            activating.append(asyncio.create_task(security.activate(later)))
+            await until(lambda: desk.office.activation._waiting == 2)
+        await activating[0]
+        await refuses("POLICY_STALE", activating[1])
+        await security.activate(later)
+        assert (await officer.show(digest=later)).report.against_digest == waiting
+
+
 async def test_a_policy_that_is_effective_later_waits(house: House) -> None:
     async with house.open() as desk:
         text = small_policy(2, "10km").replace("effective: 2026-01-01T00:00:00Z", "effective: 2027-06-01T00:00:00Z")
