@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.gateway.proof import Refuted, Unknown, changes, prove
+from broker.gateway.proof.telling import outlasts
 
 if TYPE_CHECKING:
     from broker.gateway.proof import Change
@@ -42,7 +43,8 @@ def difference(old: Policy, new: Policy) -> tuple[str, bool]:
     if found.unknown:
         raise NotKnown("; ".join(found.unknown))
     ordered = sorted(found.found, key=lambda change: (not change.kind.is_looser, change.recipient, change.body))
-    return "\n".join(map(_line, ordered)) or NOTHING, found.releases_nothing_new
+    lines = [f"+ {longer}"] if (longer := outlasts(old, new)) else []
+    return "\n".join([*lines, *(map(_line, ordered) if ordered else [NOTHING])]), found.releases_nothing_new
 
 
 def _line(change: Change) -> str:

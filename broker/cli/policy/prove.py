@@ -65,9 +65,11 @@ def diff(old: Path, new: Path, exception: str | None, as_json: bool) -> None:  #
     Each change comes with a message on which both policies were tried.
 
     Exit status: 0 it is proved that NEW releases nothing new: nothing that OLD withholds, nothing finer, sooner,
-    oftener or without a caveat; 1 it does, or it could not be decided.
+    oftener or without a caveat, as long as both are in force; 1 it does, or it could not be decided.
     """
     proof = _proof()
+    from broker.gateway.proof.telling import outlasts
+
     before, after = read_policy(old), read_policy(new)
     try:
         with _Progress() as progress:
@@ -79,12 +81,15 @@ def diff(old: Path, new: Path, exception: str | None, as_json: bool) -> None:  #
             "old": before.digest,
             "new": after.digest,
             "releases_nothing_new": found.releases_nothing_new,
+            "outlasts": outlasts(before, after),
             "unknown": list(found.unknown),
             "changes": [_change_json(change) for change in found.found],
         }
         click.echo(json.dumps(record))
     else:
-        _print_changes(found)
+        if longer := outlasts(before, after):
+            click.echo(longer)
+        _print_changes(found, "" if exception is None else " but where --except holds")
     sys.exit(Exit.OK if found.releases_nothing_new else Exit.CHECK_FAILED)
 
 
@@ -212,7 +217,7 @@ def _print_proofs(found: list[Proof], proof: ModuleType) -> None:
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-def _print_changes(found: Changes) -> None:
+def _print_changes(found: Changes, limited: str) -> None:
     from broker.gateway.proof.telling import briefly
 
     for change in found.found:
@@ -225,7 +230,7 @@ def _print_changes(found: Changes) -> None:
     looser = sum(change.kind.is_looser for change in found.found)
     click.echo(f"{looser} looser, {len(found.found) - looser} tighter, {len(found.unknown)} unknown")
     if found.releases_nothing_new:
-        click.echo("proved: releases nothing new")
+        click.echo(f"proved: releases nothing new{limited}")
 
 
 def _print_message(witness: Witness) -> None:

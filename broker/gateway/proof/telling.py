@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import json_format
 
 from broker.leaves import LEAVES
+from broker.limits import SECOND_NS
 from vedette.v1 import envelope_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from broker.gateway.release import Policy
     from broker.gateway.release.decide import Subject
 
-__all__ = ["brief_message", "briefly", "message_tree"]
+__all__ = ["brief_message", "briefly", "message_tree", "outlasts"]
 
 # What every message has and no condition can ask about the value of.
 _IN_ALL: Final = frozenset({"message_id", "event_id", "object_id", "notice_id", "origin", "lineage"})
@@ -40,6 +43,16 @@ def brief_message(subject: Subject) -> str:
         for name, below in tree["content"].items()
     }
     return json.dumps({**tree, "content": content}, ensure_ascii=False)
+
+
+def outlasts(old: Policy, new: Policy) -> str:
+    """Return that the new policy expires later, if so: no proof speaks of what goes when the old one would deny all."""
+    if new.expires_ns <= old.expires_ns:
+        return ""
+    until, longer = (
+        datetime.fromtimestamp(each.expires_ns // SECOND_NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for each in (old, new)
+    )
+    return f"in force longer, {until} -> {longer}: what goes in between is new"
 
 
 def briefly(paths: Iterable[str]) -> str:

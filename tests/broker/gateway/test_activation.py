@@ -48,6 +48,12 @@ def test_what_is_newly_released_is_told_and_does_not_fail_by_itself() -> None:
     assert "+ JPN track: finer: track.state.position_m" in trial.diff
 
 
+def test_that_a_draft_is_in_force_longer_is_told() -> None:
+    trial = tried(replace(QUESTION, document=small_policy(2, expires="2031-01-01T00:00:00Z")))
+    assert "+ in force longer, 2028-01-01T00:00:00Z -> 2031-01-01T00:00:00Z" in trial.diff
+    assert "longer" not in tried(QUESTION).diff
+
+
 def test_the_policy_that_a_nation_ships_passes() -> None:
     trial = tried(replace(QUESTION, document=shipped_policy("KOR"), tests=shipped_tests("KOR")))
     assert trial.passed, trial.checks

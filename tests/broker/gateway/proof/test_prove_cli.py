@@ -70,8 +70,18 @@ def test_diff_ends_with_1_where_something_new_is_released_and_with_0_where_nothi
 def test_diff_leaves_out_what_is_excepted(draft: Path) -> None:
     excepted = _run("diff", NATION / "release.yaml", draft, "--except", 'to == "JPN" && body == "track"')
     assert excepted.exit_code == 0
+    assert "proved: releases nothing new but where --except holds\n" in excepted.output
     assert _run("diff", NATION / "release.yaml", draft, "--except", 'to == "USA"').exit_code == 1
     assert _run("diff", NATION / "release.yaml", draft, "--except", "size(to) > 1").exit_code == 2
+
+
+def test_diff_says_that_a_policy_is_in_force_longer(draft: Path) -> None:
+    """It is no change of what goes as long as both are in force; after that, everything that goes is new."""
+    draft.write_text(KOR_TEXT.replace("expires: 2028-01-01", "expires: 2031-01-01"))
+    longer = _run("diff", NATION / "release.yaml", draft)
+    assert (longer.exit_code, longer.output.count("2028-01-01T00:00:00Z -> 2031-01-01T00:00:00Z")) == (0, 1)
+    assert "in force longer" not in _run("diff", draft, NATION / "release.yaml").output
+    assert json.loads(_run("diff", NATION / "release.yaml", draft, "--json").output)["outlasts"]
 
 
 def test_diff_as_json_has_both_decisions(draft: Path) -> None:
