@@ -129,10 +129,11 @@ class Admin(ReleaseAdminServicer):
         self, request: admin_pb2.StartShadowRequest, context: Context
     ) -> admin_pb2.StartShadowResponse:
         """Run a draft beside what is in force."""
-        async with self._officer(context):
+        async with self._officer(context) as caller:
             draft = self.office.releases.find(request.digest)
             policy = await asyncio.to_thread(policy_of, draft.document, self.office.nation)
             self._shadow().start(policy)
+            self.office.audit.note("shadow-started", version=policy.version, digest=policy.digest, officer=caller)
             return admin_pb2.StartShadowResponse()
 
     async def StopShadow(  # noqa: N802 - gRPC's name
@@ -141,8 +142,9 @@ class Admin(ReleaseAdminServicer):
         context: Context,
     ) -> admin_pb2.StopShadowResponse:
         """End that."""
-        async with self._officer(context):
+        async with self._officer(context) as caller:
             self._shadow().stop()
+            self.office.audit.note("shadow-stopped", officer=caller)
             return admin_pb2.StopShadowResponse()
 
     async def ShadowReport(  # noqa: N802 - gRPC's name

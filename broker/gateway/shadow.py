@@ -151,6 +151,8 @@ class Shadow:
             to = SELF if recipient == self._us else recipient
             new = draft.decide(subject, to)
             change = delta_of(in_force.decide(subject, to), new).change
+            if in_force.policy.stops(to) and change is not Change.FAULT:
+                change = Change.SAME  # a stop lies over every version: in force, the draft would be under it as well
             running.changes.setdefault(recipient, Counter())[change] += 1
             self._metrics.shadow_decisions.labels(recipient, change.value).inc()
             for rule_id in new.rule_ids:

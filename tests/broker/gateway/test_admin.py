@@ -497,6 +497,11 @@ async def test_a_draft_runs_in_the_shadow_and_nothing_else_does(desk: Desk, repo
     assert (report["digest"], report["changes"]["JPN"]) == (digest, {"coarser": 1})
     await officer.stop_shadow()
     assert json.loads(await officer.shadow_report())["ended"] == "stopped"
+    audit = desk.origin.pipeline.audit
+    await audit.flush()
+    noted = [json.loads(line) for line in audit._path.read_text().splitlines() if "shadow-st" in line]
+    assert [each["event"] for each in noted] == ["shadow-started", "shadow-stopped"]
+    assert [each["fields"]["officer"] for each in noted] == ["officer-1", "officer-1"]
     (sent,) = await desk.origin.outbox("JPN")
     assert sent.content.track.state.cell.space_m == 1_000
     running.cancel()

@@ -226,6 +226,24 @@ async def test_the_series_of_a_draft_end_with_it_and_its_report_stays(
     assert kor.shadow.report() == told
 
 
+async def test_to_whom_releasing_is_stopped_a_draft_releases_nothing_new(
+    origin: Callable[..., Origin],
+    active: Policy,
+    draft: Policy,
+    track: Callable[..., content_pb2.Content],
+    reports: ModuleType,
+) -> None:
+    """A stop outlives every version: in force, the draft would be under it as well."""
+    stopped = active.stopping({"JPN"})
+    kor = Shadowed(await origin(stopped).start(), lambda: stopped)
+    kor.shadow.start(draft)
+    await kor.kor.report(track("a"), reports.label(), precedence=5)
+    await kor.settle()
+    told = kor.shadow.report()
+    assert told is not None
+    assert (told.changes["JPN"], told.rule_matches["MOTION"]) == ({Change.SAME: 1}, 1)
+
+
 async def test_another_draft_begins_anew_and_what_waited_for_the_first_is_not_counted_for_it(
     kor: Shadowed, active: Policy, draft: Policy, track: Callable[..., content_pb2.Content], reports: ModuleType
 ) -> None:
