@@ -3,7 +3,7 @@
 The owner keeps every other connection out (`opening`), and nobody may write its files or sync its log. So this reads a
 *view* of its own: a second name for the database, which is opened for reading only and without SQLite's locks, and a
 copy of the log, at most WAL_BYTES_MAX and a commit. Both names lie in a folder of their own beside the store and are
-removed as soon as they are open.
+removed as soon as they are open. What a reader left that was killed in between, the next one removes.
 
 A view is whole as long as the database's file does not change, and that changes only when the owner moves its log into
 it. So the file's time is looked at before a view is made and after each turn of reading. A turn in which it changed is
@@ -18,6 +18,7 @@ closes it under any name. There, read the Store.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -47,6 +48,8 @@ SETTLED_S: Final = 0.05  # several ticks of the clock by which file systems writ
 TRIES_MAX: Final = 200  # of one turn: the owner moves its log every few seconds at most, each try takes some 50 ms
 LOG_HEADER_BYTES: Final = 32  # its salt is another each time that the log is begun anew (sqlite.org/fileformat.html)
 COPY_BYTES: Final = 1024 * 1024
+READING: Final = ".reading-"
+LEFT_S: Final = 600.0  # a folder that old is nobody's any more: a view is open within seconds
 
 
 class Beside:
@@ -56,7 +59,8 @@ class Beside:
         """Open a first view. Raises Unavailable where there is no store, Corrupt where it is damaged as a whole."""
         if not path.exists():
             raise Unavailable(f"there is no store at {path}")
-        self._path = path
+        self._path = path.resolve()  # SQLite keeps the log beside the file itself, not beside a link to it
+        _remove_left(self._path.parent)
         self._stamp: tuple[int, ...] = ()
         self._tables: Tables | None = None
         self.bounds("")  # whatever prevents reading is said now
@@ -116,7 +120,7 @@ class Beside:
             self._stamp = _stamp(self._path)
             if abs(time.time_ns() - self._stamp[-1]) < SETTLED_S * limits.SECOND_NS:
                 return False
-            folder = Path(tempfile.mkdtemp(prefix=".reading-", dir=self._path.parent))
+            folder = Path(tempfile.mkdtemp(prefix=READING, dir=self._path.parent))
             try:
                 return self._open_in(folder)
             finally:
@@ -146,6 +150,14 @@ class Beside:
             return _stamp(self._path) == self._stamp
         except OSError:
             return False  # another file is being put in its place
+
+
+def _remove_left(parent: Path) -> None:
+    """Remove the folders of readers that were killed: a second name of the database, and a copy of its log."""
+    for folder in parent.glob(f"{READING}*"):
+        with contextlib.suppress(OSError):  # another's, or another reader was quicker
+            if time.time() - folder.lstat().st_mtime > LEFT_S:
+                shutil.rmtree(folder)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -151,6 +151,38 @@ def test_what_stands_only_in_the_log_of_a_killed_owner_is_read(
     assert Path(f"{path}-wal").read_bytes() == log, "recovering is the owner's"
 
 
+def test_behind_a_symbolic_link_too_a_copy_of_the_log_is_read_and_not_the_owners(
+    appending: tuple[subprocess.Popen[bytes], Path, Path], tmp_path: Path
+) -> None:
+    """SQLite keeps the log beside the file itself, and not beside a link to it, and follows links to it."""
+    process, path, _ = appending
+    process.kill()
+    process.wait()
+    assert Path(f"{path}-wal").stat().st_size, "the control: what was written last stands in the log"
+    link = tmp_path / "linked" / "gateway.sqlite"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with Beside(path) as store, Beside(link) as linked:
+        assert linked.bounds(STREAM) == store.bounds(STREAM)
+        assert store.bounds(STREAM).last
+        opened = {str(each.resolve()) for each in Path("/proc/self/fd").iterdir()}
+        assert f"{path}-wal" not in opened
+
+
+def test_what_a_killed_reader_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """It has a second name of the database and a copy of its log: what the owner forgets would stay there."""
+    path = tmp_path / "s.sqlite"
+    asyncio.run(write(path))
+    left, at_work = tmp_path / ".reading-left", tmp_path / ".reading-now"
+    for folder in (left, at_work):
+        folder.mkdir()
+        os.link(path, folder / "view")
+    an_hour_ago = time.time() - 3600
+    os.utime(left, (an_hour_ago, an_hour_ago))
+    with Beside(path):
+        assert (left.exists(), at_work.exists()) == (False, True)
+
+
 def test_a_record_that_the_disk_changed_is_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     asyncio.run(write(path))
