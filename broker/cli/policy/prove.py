@@ -13,6 +13,7 @@ from broker.cli import Exit
 from broker.cli.policy.group import FILE, policy, read_policy, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
     from types import ModuleType
 
@@ -50,7 +51,7 @@ def prove(file: Path, invariants: Path | None, as_json: bool) -> None:  # noqa: 
     if as_json:
         click.echo(json.dumps({"policy": release.digest, "invariants": promised.digest, "proofs": _json_of(found)}))
     else:
-        _print_proofs(found, proof)
+        _print_proofs(found, proof, release.recipients)
     sys.exit(Exit.OK if all(each.holds for each in found) else Exit.CHECK_FAILED)
 
 
@@ -201,13 +202,15 @@ class _Progress:
 # --- how it is told ---------------------------------------------------------------------------------------------------
 
 
-def _print_proofs(found: list[Proof], proof: ModuleType) -> None:
+def _print_proofs(found: list[Proof], proof: ModuleType, recipients: Collection[str]) -> None:
     counts = {"proved": 0, "refuted": 0, "unknown": 0}
     for each in found:
         name = _name_of(each.verdict)
         counts[name] += 1
         told = {proof.Refuted: "text", proof.Unknown: "reason"}.get(type(each.verdict))
         more = f": {getattr(each.verdict, told)}" if told is not None else ""
+        if each.recipient not in recipients:
+            more = f": the policy does not name {each.recipient}, nothing goes there"
         word = name if name == "proved" else name.upper()
         click.echo(f"{word:8} {each.invariant.invariant_id} {each.recipient}{more}")
         if isinstance(each.verdict, proof.Refuted):

@@ -36,6 +36,15 @@ def test_prove_ends_with_0_where_every_invariant_is_kept() -> None:
     assert found.output.endswith("9 proved, 0 refuted, 0 unknown\n")
 
 
+def test_prove_says_of_whom_the_policy_does_not_speak(tmp_path: Path) -> None:
+    """Nothing goes to a nation that is not named; a slip of the pen is kept just as well."""
+    promised = tmp_path / "invariants.yaml"
+    promised.write_text((NATION / "invariants.yaml").read_text().replace("[USA]", "[USB]"))
+    found = _run("prove", NATION / "release.yaml", "--invariants", promised)
+    (line,) = [line for line in found.output.splitlines() if "USB" in line]
+    assert (found.exit_code, line.partition("USB")[2]) == (0, ": the policy does not name USB, nothing goes there")
+
+
 def test_prove_shows_the_message_that_breaks_a_promise_and_ends_with_1(draft: Path) -> None:
     found = _run("prove", draft)
     assert found.exit_code == 1
