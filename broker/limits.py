@@ -133,6 +133,7 @@ RELEASE_DRAFTS_MAX: Final = 32  # proposed and not activated; more are forgotten
 RELEASE_VERSIONS_MAX: Final = 64  # activated before, for history and rolling back: a year of weekly changes
 RELEASE_STOPS_MAX: Final = 64  # recipients that are stopped at once: more than there are members
 RELEASE_CHECKS_S: Final = 120.0  # of the process that checks a draft: ten times what 300 rules take
+RELEASE_CHECKS_MEMORY_BYTES: Final = 2 * 1024**3  # of its address space: four times what the shipped policies take
 RELEASE_CHECKS_BYTES_MAX: Final = 512 * 1024  # of its answer
 RELEASE_CALLS_MAX: Final = 4  # of one officer at once
 RELEASE_WAITING_MAX: Final = 8  # checks of drafts that wait for their turn: one runs at a time

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COMMAND: Final = (sys.executable, "-m", "broker.gateway.trial")
+# -P: no code is looked for in the folder that the gateway happens to stand in.
+COMMAND: Final = (sys.executable, "-P", "-m", "broker.gateway.trial")
 
 
 @dataclass(slots=True)

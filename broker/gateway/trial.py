@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -82,10 +83,17 @@ class Trial:
 
 def main() -> int:
     """Answer the question on standard input."""
-    os.nice(NICE)
+    confine()
     question = Question(**json.load(sys.stdin))
     json.dump(asdict(tried(question)), sys.stdout)
     return 0
+
+
+def confine() -> None:
+    """Take little of the processor and no more than some memory: a gateway stands beside this process."""
+    os.nice(NICE)
+    most = limits.RELEASE_CHECKS_MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def tried(question: Question) -> Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ from tests.path.small_policy import TESTS as SMALL_TESTS
 from tests.path.small_policy import small_policy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vedette.v1 import admin_pb2
 
 MEMBERS: Final = ("JPN", "KOR", "USA")
@@ -148,3 +151,19 @@ async def test_the_gateway_itself_never_loads_the_solver() -> None:
         "assert 'z3' not in sys.modules and 'broker.gateway.proof' not in sys.modules"
     )
     assert "status" not in refusal(await report("-c", program)), "it ends well, having said nothing"
+
+
+async def test_the_process_takes_no_code_from_the_folder_that_the_gateway_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broker.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path)
+    report = await Activation().report(replace(QUESTION, document="no policy"), now_ns=1)
+    assert READ in [check.name for check in report.checks], report.checks
+
+
+def test_the_process_may_not_take_all_memory() -> None:
+    greedy = "from broker.gateway import trial; from broker import limits; trial.confine(); "
+    greedy += "bytearray(limits.RELEASE_CHECKS_MEMORY_BYTES)"
+    ended = subprocess.run([sys.executable, "-c", greedy], capture_output=True, check=False)  # noqa: S603 - our own
+    assert ended.stderr.decode().rstrip().endswith("MemoryError")
