@@ -229,7 +229,7 @@ def listed(name: str, fits: Callable[[str], bool], literals: Iterable[Value]) ->
     """Return a new list, in which any of the literals that fit may be."""
     texts = sorted(each for each in literals if isinstance(each, str) and fits(each))
     contains = {text: variable(f"{name} has {text}") for text in texts}
-    return Listed(contains, variable(f"{name} has another"), other_text(fits, texts))
+    return Listed(contains, variable(f"{name}: any other"), other_text(fits, texts))
 
 
 # --- what may stand in a field ----------------------------------------------------------------------------------------

@@ -53,3 +53,12 @@ def test_a_group_hides_no_subtree_of_its_name() -> None:
     policy = policy_of(rule, groups="track: [track.phase], all: [track.confidence]")
     assert {"track.phase", "track.confidence", "track.state.position_m"} <= set(leaves_of(policy, "track"))
     assert isinstance(can_release(policy, "track", "USA"), Refuted)
+
+
+def test_no_text_in_a_condition_is_taken_for_a_question_of_the_models_own() -> None:
+    withheld = "content.header.disclosure.withheld"
+    policy = policy_of(
+        "id: R, effect: release, to: [USA], when: 'true', reason: r, give: {all: exact}",
+        f"id: D, effect: deny, to: [USA], when: '!has({withheld}) || \"another\" in {withheld}', reason: r",
+    )
+    assert isinstance(can_release(policy, "track.phase", "USA"), Refuted)
