@@ -140,6 +140,8 @@ def _listed(part: Part, nation: str) -> tuple[Invariant, ...]:
             first = found[invariant.invariant_id].line
             raise each.refuse(f"{invariant.invariant_id} is there twice", f"first in line {first}")
         found[invariant.invariant_id] = invariant
+        if sum(len(each.when) for each in found.values()) > limits.INVARIANTS_CHARS_MAX:
+            raise each.refuse(f"more than {limits.INVARIANTS_CHARS_MAX} characters of conditions", "shorten them")
     return tuple(found.values())
 
 

@@ -119,6 +119,9 @@ POLICY_BYTES_MAX: Final = 512 * 1024
 POLICY_DEPTH_MAX: Final = 12
 POLICY_RULES_MAX: Final = 1_000
 INVARIANTS_MAX: Final = 200  # of one nation; the hub evaluates them for every envelope
+INVARIANTS_CHARS_MAX: Final = (
+    8_000  # of all their conditions: what each envelope may cost the hub, some 4 ms at the very worst
+)
 SIGNATURE_BYTES_MAX: Final = 64 * 1024  # of the file beside a document: 64 signatures are under 16 KiB
 CONDITION_CHARS_MAX: Final = 2_000
 CONDITIONS_AT_ONCE_MAX: Final = 40  # as one expression: of 2 000 characters each, under CEL's 100 000

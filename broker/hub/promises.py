@@ -10,8 +10,10 @@ What it cannot see it passes over, for the proof at home covers it, and a warnin
   time is as coarse as the nearest Cell says, which is that of the coarsest value beside it; one with no Cell around it
   is exact; a direction is as coarse as its spread says, a share is coarse in tenths. A covariance is judged only where
   nothing beside it is coarse: redaction writes that of the cell, whatever the origin's is;
-* a delay where the message does not say when it was observed, by a clock that it says to be synchronised, and how well.
-  The later of two clocks counts, the origin's `released_at` and the hub's own: no clock alone loses a warning;
+* a delay where the message does not say when it was observed, by a clock that it says to be synchronised, and how well,
+  and when its gateway had it. It runs from the earlier of the two: a delay begins when a report comes, and a sensor's
+  clock may be ahead. It ends by the later of the origin's `released_at` and the hub's own clock. No clock alone loses a
+  warning;
 * a minimum interval: it needs a memory of every object, and the ids to know them by are the gateway's.
 
 Of nothing that only takes back does an invariant speak, nor of canaries, which carry nothing of the nation's.
@@ -228,12 +230,13 @@ def _spread_deg(message: Message) -> float:
 def _is_early(delay_s: float, header: RoutingHeader, inner: ContentHeader, received_ns: int) -> bool:
     """Say whether it surely left before its delay was over, in its own time."""
     clock = inner.clock
-    if not (inner.HasField("observed_at") and clock.synchronized and clock.HasField("max_error")):
+    is_told = inner.HasField("observed_at") and inner.stamps.HasField("received_at")
+    if not (is_told and clock.synchronized and clock.HasField("max_error")):
         return False
-    left_ns = max(nanoseconds(header.released_at), received_ns)
+    left_ns, came_ns = max(nanoseconds(header.released_at), received_ns), nanoseconds(inner.stamps.received_at)
     if inner.HasField("exercise"):
-        left_ns = exercise_ns(inner.exercise, left_ns)
-    waited_ns = left_ns - nanoseconds(inner.observed_at) + clock.max_error.ToNanoseconds()
+        left_ns, came_ns = exercise_ns(inner.exercise, left_ns), exercise_ns(inner.exercise, came_ns)
+    waited_ns = left_ns - min(nanoseconds(inner.observed_at), came_ns) + clock.max_error.ToNanoseconds()
     return waited_ns < round(delay_s * SECOND_NS)
 
 

@@ -5,10 +5,11 @@ a number may have been made coarse, the label's list is narrowed. To read such a
 messages (`source.kind != …` holds of every message that withholds it), and so lose warnings. Therefore such a field has
 no value here, and neither has what depends on it: `false && it` is false, `true || it` is true, all else is unknown.
 
-That is how CEL treats an expression that fails, so Google's evaluator does it: a field without a value is replaced by
-one that fails, `[field][1]`. Nothing of this is the gateway's code. What is replaced is found in the text, and so only
-plain texts are taken, of which that is safe to say: names, literals without escapes, comparisons, `in`, `has`, `&&`,
-`||`, `!` and parentheses. None of them can fail by itself.
+That is how CEL treats an expression that fails, so Google's evaluator does it: each field stands as `[field][hidden_N]`,
+which fails where `hidden_N` is 1 and is the field where it is 0. So a condition is compiled once, when it is registered,
+and nothing that a message hides makes the hub compile again. Nothing of this is the gateway's code. What is replaced is
+found in the text, and so only plain texts are taken, of which that is safe to say: names, literals without escapes,
+comparisons, `in`, `has`, `&&`, `||`, `!` and parentheses. None of them can fail by itself.
 
 Of content these have a value: what is set and has no coarse form; what stands below another body than this one's, which
 the original did not have either; origin and mode. Of the label all but `releasable_to`.
@@ -17,7 +18,7 @@ the original did not have either; origin and mode. Of the label all but `releasa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,7 +45,7 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_VARIANTS_MAX: Final = 64  # of one condition, kept compiled: which of its fields have a value
+_HIDDEN: Final = "hidden_"  # the variable that hides a field, before the number of its mention
 _KEPT: Final = frozenset({f"{HEADER}.origin", f"{HEADER}.mode"})  # identities that redaction does not make anew
 _AS_IT_WAS: Final = frozenset({Coarsening.COARSENING_UNSPECIFIED, Coarsening.COARSENING_STRUCTURE})
 
@@ -85,20 +86,22 @@ class Condition:
 
     text: str
     _mentions: tuple[_Mention, ...]
-    _variants: dict[frozenset[int], cel.Expression] = field(default_factory=dict)
+    _plain: cel.Expression  # the text as it stands, for messages that show all that it names
+    _hiding: cel.Expression
 
     @classmethod
     def parse(cls, text: str) -> Condition:
         """Return the condition, its types checked. Raises NotPlainError."""
-        made = cls(text, tuple(_mentions(_tokens(text))))
-        made._variant(frozenset())
-        return made
+        mentions = tuple(_mentions(_tokens(text)))
+        plain = _compiled(text, _environment(0))
+        return cls(text, mentions, plain, _compiled(_hidable(text, mentions), _environment(len(mentions))))
 
     def holds(self, facts: Facts) -> bool | None:
         """Return whether it holds; None: these bytes do not tell. Raises ValueError where there is no answer at all."""
-        unknown = frozenset(
-            number for number, mention in enumerate(self._mentions) if not _has_value(mention, facts.content)
-        )
+        hidden = {
+            f"{_HIDDEN}{number}": int(not _has_value(mention, facts.content))
+            for number, mention in enumerate(self._mentions)
+        }
         data = {
             "content": facts.content,
             "label": facts.label,
@@ -107,33 +110,27 @@ class Condition:
             "to": facts.to,
             "body": body_of(facts.content),
         }
-        answer = self._variant(unknown).eval(data=data)
+        is_open = any(hidden.values())
+        answer = self._hiding.eval(data=data | hidden) if is_open else self._plain.eval(data=data)
         if answer.type() == cel.Type.BOOL:
             return bool(answer.plain_value())
-        if not unknown:
+        if not is_open:
             raise ValueError("CEL did not answer")
         return None
 
-    def _variant(self, unknown: frozenset[int]) -> cel.Expression:
-        found = self._variants.get(unknown)
-        if found is None:
-            if len(self._variants) >= _VARIANTS_MAX:
-                self._variants.clear()
-            found = self._variants[unknown] = _compiled(self._without(unknown))
-        return found
 
-    def _without(self, unknown: frozenset[int]) -> str:
-        """Return the text with something that fails in the place of each field without a value."""
-        parts, at = [], 0
-        for number, mention in enumerate(self._mentions):
-            if number in unknown:
-                parts += [self.text[at : mention.start], f"[{self.text[mention.start : mention.end]}][1]"]
-                at = mention.end
-        return "".join([*parts, self.text[at:]])
+def _hidable(text: str, mentions: Sequence[_Mention]) -> str:
+    """Return the text with each field in the form that can be hidden."""
+    parts, at = [], 0
+    for number, mention in enumerate(mentions):
+        parts += [text[at : mention.start], f"[{text[mention.start : mention.end]}][{_HIDDEN}{number}]"]
+        at = mention.end
+    return "".join([*parts, text[at:]])
 
 
 @cache
-def _environment() -> cel.Env:
+def _environment(hidable: int) -> cel.Env:
+    """Return what conditions may name, and the variables that hide so many fields, which no registered text may name."""
     variables = {
         "content": cel.Type(content_pb2.Content.DESCRIPTOR.full_name),
         "label": cel.Type(envelope_pb2.SecurityLabel.DESCRIPTOR.full_name),
@@ -141,13 +138,14 @@ def _environment() -> cel.Env:
         "mode": cel.Type.INT,
         "to": cel.Type.STRING,
         "body": cel.Type.STRING,
+        **{f"{_HIDDEN}{number}": cel.Type.INT for number in range(hidable)},
     }
     return cel.NewEnv(descriptor_pool.Default(), variables=variables, container="vedette.v1")
 
 
-def _compiled(text: str) -> cel.Expression:
+def _compiled(text: str, environment: cel.Env) -> cel.Expression:
     try:
-        expression = _environment().compile(text)
+        expression = environment.compile(text)
     except RuntimeError as error:  # what the binding raises for whatever is wrong with a text
         raise NotPlainError(str(error).partition("\n")[0]) from None
     if expression.return_type() != cel.Type.BOOL:

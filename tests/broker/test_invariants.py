@@ -33,6 +33,7 @@ def test_a_subtree_stands_for_its_leaves_and_everything_for_all() -> None:
     assert second.never == set(LEAVES)
 
 
+LONG = " || ".join(["content.track.manoeuvre_suspected"] * 54)
 REFUSED = {
     "another format": (document(GOOD, head=HEAD.replace("/v1", "/v2")), 1, "unknown format"),
     "another's": (document(GOOD, head=HEAD.replace("KOR", "USA")), 2, "not the code of KOR"),
@@ -53,6 +54,11 @@ REFUSED = {
     "a stranger": (document("id: A, to: [Japan], delay_s: 1, reason: r"), 6, "not a member's code"),
     "the nation itself": (document("id: A, to: [JPN, KOR], delay_s: 1, reason: r"), 6, "KOR itself"),
     "twice": (document(GOOD, GOOD), 7, "twice"),
+    "more conditions than a hub can ask": (
+        document(*(f"id: A{number}, to: [JPN], delay_s: 1, when: '{LONG}', reason: r" for number in range(5))),
+        10,
+        "8000 characters",
+    ),
 }
 
 

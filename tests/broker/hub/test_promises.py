@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,7 @@ def observed(*, synchronized: bool = True, max_error_s: int | None = 1) -> conte
     content.header.clock.synchronized = synchronized
     if max_error_s is not None:
         content.header.clock.max_error.FromSeconds(max_error_s)
+    content.header.stamps.received_at.FromNanoseconds(NOW_NS)
     return content
 
 
@@ -204,6 +206,17 @@ def test_a_delay_without_a_clock_to_judge_it_by_is_passed_over() -> None:
     assert broken(kept, observed(synchronized=False)) is None
     assert broken(kept, observed(max_error_s=None)) is None
     assert broken(kept, track()) is None
+
+
+def test_a_sensor_whose_clock_is_ahead_loses_no_warning() -> None:
+    """It waited its delay from when it came; the sensor's clock says otherwise, and that it is sure of it."""
+    kept = promises("to: [JPN], delay_s: 5")
+    content = observed(max_error_s=0)
+    content.header.stamps.received_at.FromNanoseconds(NOW_NS - 3 * SECOND_NS)
+    assert broken(kept, content, released_ns=NOW_NS + 2 * SECOND_NS) is None
+    assert broken(kept, content, released_ns=NOW_NS + SECOND_NS) is Promise.DELAY
+    content.header.stamps.ClearField("received_at")
+    assert broken(kept, content, released_ns=NOW_NS) is None, "nobody but the sensor says when it was"
 
 
 def test_a_delay_in_an_exercise_runs_in_its_time() -> None:
@@ -316,11 +329,28 @@ def test_a_condition_on_what_is_withheld_has_no_answer(text: str) -> None:
         ".content.track.manoeuvre_suspected",
         "(content).track.manoeuvre_suspected",
         "precedence",
+        "hidden_0 == 0 && content.track.manoeuvre_suspected",
     ],
 )
 def test_a_condition_that_is_not_plain_is_refused_when_it_is_registered(text: str) -> None:
     with pytest.raises(NotPlainError):
         Condition.parse(text)
+
+
+def test_whatever_a_message_hides_the_hub_compiles_nothing_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nation that hides its fields in ever new combinations would else keep the hub from the others."""
+    condition = Condition.parse(f"{RADAR} || content.track.manoeuvre_suspected || content.header.clock.synchronized")
+
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("broker.hub.when._compiled", fail)
+    for kind, suspected, synchronized in itertools.product((0, measures_pb2.SENSOR_KIND_OTHER), *[(False, True)] * 2):
+        content = track()
+        content.track.source.kind, content.track.manoeuvre_suspected = kind, suspected
+        content.header.clock.synchronized = synchronized
+        seen = Seen(content, header(content).label, envelope_pb2.PRECEDENCE_FLASH, "JPN")
+        assert condition.holds(seen) is (True if suspected or synchronized else None)
 
 
 # --- beside the gateway's own engine ----------------------------------------------------------------------------------
