@@ -5,10 +5,10 @@ a number may have been made coarse, the label's list is narrowed. To read such a
 messages (`source.kind != …` holds of every message that withholds it), and so lose warnings. Therefore such a field has
 no value here, and neither has what depends on it: `false && it` is false, `true || it` is true, all else is unknown.
 
-That is how CEL treats an expression that fails, so Google's evaluator does it: each field stands as `[field][hidden_N]`,
-which fails where `hidden_N` is 1 and is the field where it is 0. So a condition is compiled once, when it is registered,
-and nothing that a message hides makes the hub compile again. Nothing of this is the gateway's code. What is replaced is
-found in the text, and so only plain texts are taken, of which that is safe to say: names, literals without escapes,
+That is how CEL treats an expression that fails, so Google's evaluator does it: a field stands as `[field][hidden_N]`,
+which fails where `hidden_N` is 1 and is the field where it is 0. So a condition is compiled once, when it comes, and
+whatever a message hides makes the hub compile nothing. Nothing of this is the gateway's code. What is replaced is found
+in the text, and so only plain texts are taken, of which that is safe to say: names, literals without escapes,
 comparisons, `in`, `has`, `&&`, `||`, `!` and parentheses. None of them can fail by itself.
 
 Of content these have a value: what is set and has no coarse form; what stands below another body than this one's, which
@@ -130,7 +130,7 @@ def _hidable(text: str, mentions: Sequence[_Mention]) -> str:
 
 @cache
 def _environment(hidable: int) -> cel.Env:
-    """Return what conditions may name, and the variables that hide so many fields, which no registered text may name."""
+    """Return what conditions may name, and what hides so many fields, which no registered text may name."""
     variables = {
         "content": cel.Type(content_pb2.Content.DESCRIPTOR.full_name),
         "label": cel.Type(envelope_pb2.SecurityLabel.DESCRIPTOR.full_name),

@@ -345,10 +345,10 @@ def test_whatever_a_message_hides_the_hub_compiles_nothing_for_it(monkeypatch: p
         raise AssertionError
 
     monkeypatch.setattr("broker.hub.when._compiled", fail)
-    for kind, suspected, synchronized in itertools.product((0, measures_pb2.SENSOR_KIND_OTHER), *[(False, True)] * 2):
+    for suspected, synchronized in itertools.product((False, True), (False, True)):
         content = track()
-        content.track.source.kind, content.track.manoeuvre_suspected = kind, suspected
-        content.header.clock.synchronized = synchronized
+        content.track.source.name = "a radar"
+        content.track.manoeuvre_suspected, content.header.clock.synchronized = suspected, synchronized
         seen = Seen(content, header(content).label, envelope_pb2.PRECEDENCE_FLASH, "JPN")
         assert condition.holds(seen) is (True if suspected or synchronized else None)
 
