@@ -14,6 +14,7 @@ lies over whatever is in force.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -156,28 +157,28 @@ class PolicyInForce:
     async def take(self, newest: Policy) -> None:
         """Put an approved policy in force, or have it wait until it is effective. Raises PolicyRefused.
 
-        One that was overtaken while it waited is forgotten: versions only go forward.
+        One that was overtaken, while it waited or while it was compiled, is forgotten: versions only go forward.
         """
-        if newest.version <= self.current.version:
-            self._waiting = [each for each in self._waiting if each.version > self.current.version]
-            return
         made = self._under_stops(newest)
-        await asyncio.to_thread(compile_policy, made, self.path.name)
-        self._take(newest, made if made.stopped == self.stopped else self._under_stops(newest))
+        if newest.version > self.current.version:
+            await asyncio.to_thread(compile_policy, made, self.path.name)
+        if newest.version > self.current.version:
+            self._take(newest, made if made.stopped == self.stopped else self._under_stops(newest))
+        self._waiting = [each for each in self._waiting if each.version > self.current.version]
 
     async def obey(self, stopped: frozenset[str]) -> None:
         """Release nothing to these from the return on, under this policy and every later one; to others as it says."""
         self.stopped = stopped
         self.metrics.show_stopped(stopped)
         made = self._under_stops(self._plain)
-        await asyncio.to_thread(compile_policy, made, self.path.name)
+        with contextlib.suppress(PolicyRefused):  # it was logged; what an engine cannot read is denied to everybody
+            await asyncio.to_thread(compile_policy, made, self.path.name)
         if made.digest != self._plain.digest:  # another came into force while this one was compiled
             made = self._under_stops(self._plain)
         self.current = made
 
     def _take(self, newest: Policy, made: Policy | None = None) -> None:
-        self._waiting = [each for each in self._waiting if each.version > newest.version]
-        if newest.effective_ns > self.clock.wall_ns():
+        if newest.effective_ns > self.clock.wall_ns():  # others that are effective earlier wait beside it
             log.info("policy version=%d waits until it is effective", newest.version)
             self._waiting.append(newest)
         elif newest.digest != self.current.digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -120,4 +121,38 @@ async def test_what_was_overtaken_while_it_waited_never_comes_into_force(
     await in_force.take(third)
     clock.advance(2 * limits.SECOND_NS)
     await in_force.take(later)
+    assert in_force.current is third
+
+
+async def test_a_later_version_that_waits_longer_does_not_push_out_one_that_waits(
+    origin: Callable[..., Origin], kor_policy: str, tmp_path: Path
+) -> None:
+    first, second, third = versions(kor_policy)[:3]
+    kor = await origin(first).start()
+    in_force, clock = kor.pipeline.policy, kor.clock
+    in_force.path = tmp_path / "release.yaml"  # nothing lies there
+    sooner = replace(second, effective_ns=clock.wall_ns() + limits.SECOND_NS)
+    later = replace(third, effective_ns=clock.wall_ns() + 60 * limits.SECOND_NS)
+    await in_force.take(sooner)
+    await in_force.take(later)
+    watching = asyncio.create_task(in_force.watch())
+    for due, seconds in ((sooner, 2), (later, 60)):
+        clock.advance(seconds * limits.SECOND_NS)
+        async with asyncio.timeout(30):
+            while in_force.current is not due:
+                assert not watching.done(), watching.exception()
+                await asyncio.sleep(0.01)
+    watching.cancel()
+
+
+async def test_an_older_version_that_is_still_being_compiled_does_not_take_the_place_of_a_newer_one(
+    origin: Callable[..., Origin], kor_policy: str
+) -> None:
+    first, second, third = versions(kor_policy)[:3]
+    kor = await origin(first).start()
+    in_force = kor.pipeline.policy
+    taking = asyncio.create_task(in_force.take(second))
+    await asyncio.sleep(0)  # it compiles now, in a thread
+    in_force._take(third)
+    await taking
     assert in_force.current is third
