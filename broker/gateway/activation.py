@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -39,17 +40,20 @@ class Activation:
     patience_s: float = limits.RELEASE_CHECKS_S
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
+    _askers: Counter[str] = field(default_factory=Counter)
 
-    async def report(self, question: Question, *, now_ns: int) -> admin_pb2.ReleaseReport:
-        """Return what the checks found. Raises Refused where too many wait."""
-        if self._waiting >= limits.RELEASE_WAITING_MAX:
+    async def report(self, question: Question, caller: str, *, now_ns: int) -> admin_pb2.ReleaseReport:
+        """Return what the checks found. Raises Refused where too many wait, or too many of the caller's."""
+        if self._waiting >= limits.RELEASE_WAITING_MAX or self._askers[caller] >= limits.RELEASE_WAITING_EACH_MAX:
             raise Refused(Reason.REASON_UNAVAILABLE, "too many drafts are being checked; try again in a minute")
         self._waiting += 1
+        self._askers[caller] += 1
         try:
             async with self._turn:
                 answer = await self._ask(json.dumps(asdict(question)).encode())
         finally:
             self._waiting -= 1
+            self._askers[caller] -= 1
         report = _report_of(answer)
         report.made_at.CopyFrom(timestamp(now_ns))
         return report

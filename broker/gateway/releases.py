@@ -19,6 +19,7 @@ how the store keeps it, and only `keep` or `drop` (once that is durable) makes i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
@@ -28,6 +29,7 @@ from broker.gateway.release import Policy, PolicyError
 from broker.leaves import SCHEMA_DIGEST
 from broker.orders import digest_of
 from broker.refusal import Reason, Refused
+from certs import dsse
 from certs.approval import (
     Approval,
     ApprovalRefused,
@@ -138,12 +140,18 @@ class Releases:
     ) -> journal_pb2.ReleaseRecord:
         """Return a new draft (rule 1). Raises Refused."""
         signed = Signed(request.document, request.proposal, b"")
+        if len(request.proposal) > limits.RELEASE_SIGNATURES_BYTES_MAX:
+            raise Refused(Reason.REASON_TOO_LARGE, f"proposal: at most {limits.RELEASE_SIGNATURES_BYTES_MAX} bytes")
         record = self._draft(request.document, request.tests, now_ns=now_ns)
         self._check_current(record, now_ns)
         if self.knows(digest_of(request.document)):
             raise Refused(Reason.REASON_POLICY_STATE, "this very document was proposed already")
-        if sum(not is_activated(each) for each in self._records.values()) >= limits.RELEASE_DRAFTS_MAX:
-            raise Refused(Reason.REASON_POLICY_LIMIT, f"at most {limits.RELEASE_DRAFTS_MAX} drafts: withdraw one first")
+        proposers = [each.proposer for each in self._records.values() if not is_activated(each)]
+        most, each_most = limits.RELEASE_DRAFTS_MAX, limits.RELEASE_DRAFTS_EACH_MAX
+        if len(proposers) >= most or proposers.count(caller) >= each_most:
+            raise Refused(
+                Reason.REASON_POLICY_LIMIT, f"at most {most} drafts, {each_most} by one officer: withdraw one first"
+            )
         record.proposer = _checked_proposer(signed, member)
         if record.proposer != caller:
             raise Refused(Reason.REASON_POLICY_SIGNER, f"signed by {record.proposer}, and {caller} is calling")
@@ -161,9 +169,9 @@ class Releases:
         signed = Signed(record.document, record.proposal, record.approvals)
         try:
             fresh = approvers_of(Signed(record.document, record.proposal, approval), member)
-            if set(fresh) != {caller}:
+            if set(fresh) != {caller} or len(dsse.decode(approval).signatures) != 1:  # strangers' would fill it up
                 names = ", ".join(sorted(fresh)) or "nobody"
-                raise Refused(Reason.REASON_POLICY_SIGNER, f"signed by {names}, and {caller} is calling")
+                raise Refused(Reason.REASON_POLICY_SIGNER, f"signed by {names}; {caller} is calling, and signs alone")
             both = with_signature(_still_known(signed, member), approval, member)
             approvers = approvers_of(both, member)
         except ApprovalRefused as error:
@@ -247,12 +255,7 @@ class Releases:
         return record
 
     def _draft(self, document: bytes, tests: bytes, *, now_ns: int) -> journal_pb2.ReleaseRecord:
-        for what, data, most in (
-            ("document", document, limits.POLICY_BYTES_MAX),
-            ("tests", tests, limits.RELEASE_TESTS_BYTES_MAX),
-        ):
-            if len(data) > most:
-                raise Refused(Reason.REASON_TOO_LARGE, f"{what}: at most {most} bytes")
+        check_sizes(document, tests)
         policy = policy_of(document, self.nation)
         return journal_pb2.ReleaseRecord(
             document=document,
@@ -278,8 +281,22 @@ def is_activated(record: journal_pb2.ReleaseRecord) -> bool:
     return record.HasField("activated_at")
 
 
+def check_sizes(document: bytes, tests: bytes) -> None:
+    """Return if neither is too long to be read. Raises Refused."""
+    for what, data, most in (
+        ("document", document, limits.POLICY_BYTES_MAX),
+        ("tests", tests, limits.RELEASE_TESTS_BYTES_MAX),
+    ):
+        if len(data) > most:
+            raise Refused(Reason.REASON_TOO_LARGE, f"{what}: at most {most} bytes")
+
+
+@lru_cache(maxsize=2 * limits.RELEASE_WAITING_MAX)
 def policy_of(document: bytes, nation: str) -> Policy:
-    """Return the policy in a document, each thing that can be wrong with it refused for its own reason."""
+    """Return the policy in a document, each thing that can be wrong with it refused for its own reason.
+
+    To read one with hundreds of rules takes a second: whoever must not wait calls it in a thread first.
+    """
     try:
         text = document.decode()
         entries = read(text).entries

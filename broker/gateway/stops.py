@@ -84,11 +84,15 @@ class Stops:
             raise Refused(Reason.REASON_POLICY_SIGNER, f"{caller} must name and sign it, and nobody else")
         if order.recipient not in {*known, SELF, EVERYBODY}:
             raise Refused(Reason.REASON_UNKNOWN_RECIPIENT, f"{order.recipient} is nobody to whom we release")
-        if abs(order.at_ns - now_ns) > limits.ORDER_AGE_NS or order.version != version:
-            raise Refused(Reason.REASON_POLICY_STALE, f"it must be given now and name version {version}, in force")
+        if order.version != version:
+            raise Refused(Reason.REASON_POLICY_STALE, f"it must name version {version}, in force")
+        behind_s = (now_ns - order.at_ns) // limits.SECOND_NS
+        if abs(now_ns - order.at_ns) > limits.ORDER_AGE_NS:
+            text = f"it must be given now, and its clock is {behind_s} s behind the gateway's: mend whichever is wrong"
+            raise Refused(Reason.REASON_POLICY_STALE, text)
         if order.recipient in self._records:
             return self._records[order.recipient]
-        if len(self._records) >= limits.RELEASE_STOPS_MAX:
+        if len(self._records) >= limits.RELEASE_STOPS_MAX and order.recipient != EVERYBODY:
             raise Refused(Reason.REASON_POLICY_LIMIT, f"at most {limits.RELEASE_STOPS_MAX} stops: stop all")
         return journal_pb2.StopRecord(
             recipient=order.recipient,
@@ -165,6 +169,8 @@ def _signers(payload_type: str, order: bytes, signature: bytes, member: Member) 
         is_ours = bool(listed.signatures.keys() & {key_id.hex() for key_id in member.officer_keys()})
     except dsse.DocumentError as error:
         raise Refused(Reason.REASON_MALFORMED, f"signature: {error}") from error
+    if len(listed.signatures) != 1:  # strangers' beside it would fill the record up
+        raise Refused(Reason.REASON_POLICY_SIGNER, "whoever calls signs it alone")
     if listed.payload_type != payload_type:
         raise Refused(Reason.REASON_POLICY_ALTERED, f"must be a signature of {payload_type}")
     if not is_ours:

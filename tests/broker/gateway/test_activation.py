@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -99,7 +101,7 @@ def test_no_text_of_a_report_is_longer_than_its_bound() -> None:
 # -- the process -------------------------------------------------------------------------------------------------------
 async def report(*code: str, patience_s: float = 60.0) -> admin_pb2.ReleaseReport:
     activation = Activation((sys.executable, *code), patience_s)
-    return await activation.report(QUESTION, now_ns=1)
+    return await activation.report(QUESTION, "officer-1", now_ns=1)
 
 
 def refusal(found: admin_pb2.ReleaseReport) -> str:
@@ -110,7 +112,7 @@ def refusal(found: admin_pb2.ReleaseReport) -> str:
 
 
 async def test_the_process_answers_as_the_checks_do() -> None:
-    found = await Activation().report(QUESTION, now_ns=1)
+    found = await Activation().report(QUESTION, "officer-1", now_ns=1)
     check_passed(found)
     trial = tried(QUESTION)
     assert [(each.name, each.passed, each.text) for each in found.checks] == [
@@ -143,6 +145,26 @@ async def test_an_answer_that_is_none_has_not_passed(program: str, says: str) ->
 
 async def test_a_check_that_takes_too_long_is_ended() -> None:
     assert "not done" in refusal(await report("-c", "import time; time.sleep(60)", patience_s=0.2))
+
+
+async def test_the_checks_of_one_officer_do_not_keep_out_those_of_another() -> None:
+    activation = Activation((sys.executable, "-c", "import time; time.sleep(60)"), patience_s=60.0)
+    ask = partial(activation.report, QUESTION, now_ns=1)
+    asked = [asyncio.create_task(ask("officer-1")) for _ in range(limits.RELEASE_WAITING_EACH_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refused) as caught:
+        await ask("officer-1")
+    assert caught.value.reason == Reason.REASON_UNAVAILABLE
+    asked.append(asyncio.create_task(ask("security-1")))
+    await asyncio.sleep(0)
+    assert not asked[-1].done(), "it waits for its turn"
+    for each in asked:
+        each.cancel()
+    assert all(
+        isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*asked, return_exceptions=True)
+    )
+    activation.command = (sys.executable, "-c", "print('ok')")
+    assert "cannot be read" in refusal(await ask("officer-1")), "who gave up does not count"
 
 
 async def test_the_gateway_itself_never_loads_the_solver() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from broker.demo.world import APPROVERS, PROPOSER, signed_release
 from broker.gateway.activation import Activation
 from broker.gateway.admin import Admin
 from broker.gateway.office import Office, open_office
-from broker.gateway.policy import PolicyRefused, path_of_tests, read_file, signature_path
+from broker.gateway.policy import PolicyInForce, PolicyRefused, path_of_tests, read_file, signature_path
 from broker.gateway.recorded import Recorded
+from broker.gateway.release import Policy
 from broker.gateway.shadow import Shadow
 from broker.limits import SECOND_NS
 from broker.members import MembersInForce
@@ -34,6 +36,7 @@ from certs.keyring import load_signer
 from tests.path.small_policy import TESTS, small_policy
 from vedette.v1 import admin_pb2
 from vedette.v1.admin_pb2_grpc import add_ReleaseAdminServicer_to_server
+from vedette.v1.journal_pb2 import ReleaseRecord
 
 import grpc.aio  # isort: skip
 
@@ -289,6 +292,47 @@ async def test_a_draft_is_not_activated_after_another_that_it_was_not_compared_w
         assert (await officer.show(digest=later)).report.against_digest == waiting
 
 
+async def test_what_changes_while_it_is_checked_is_not_activated_unchecked(house: House, tmp_path: Path) -> None:
+    """The invariants that it was proved against, or the tests that it passed."""
+    async with house.open() as desk:
+        digest = await desk.proposes(small_policy(2, "50km"))
+        await desk.approves(digest)
+        go_on = tmp_path / "go-on"
+        waits = f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)\n"
+        desk.office.activation.command = (*QUICK[:-1], waits + PASSES)
+        officer = await desk.officer("officer-2")
+        activating = asyncio.create_task(officer.activate(digest))
+        await until(lambda: desk.office.activation._waiting == 1)
+        before, desk.office.invariants = desk.office.invariants, lambda: "another"
+        go_on.touch()
+        await refuses("POLICY_STALE", activating)
+        desk.office.invariants = before
+        go_on.unlink()
+        activating = asyncio.create_task(officer.activate(digest))
+        await until(lambda: desk.office.activation._waiting == 1)
+        record = ReleaseRecord()
+        record.CopyFrom(desk.office.releases.find(digest))
+        record.tests += b"# other tests\n"
+        desk.office.releases.keep(record, now_ns=desk.origin.clock.wall_ns())
+        go_on.touch()
+        await refuses("POLICY_STALE", activating)
+        assert desk.version == 1
+
+
+async def test_no_document_is_read_where_warnings_wait_for_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, parse = list[threading.Thread](), Policy.parse
+
+    def noting(text: str, **options: Any) -> Policy:
+        threads.append(threading.current_thread())
+        return parse(text, **options)
+
+    monkeypatch.setattr(Policy, "parse", noting)
+    text = small_policy(2, "10km") + "# read here for the first time\n"
+    await desk.brings_into_force(text)
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 async def test_a_policy_that_is_effective_later_waits(house: House) -> None:
     async with house.open() as desk:
         text = small_policy(2, "10km").replace("effective: 2026-01-01T00:00:00Z", "effective: 2027-06-01T00:00:00Z")
@@ -354,6 +398,20 @@ async def test_a_restart_goes_on_with_what_was_activated_drafts_and_stops_includ
         await security.activate(draft)
         assert desk.version == 3
         assert desk.office.policy.current.stopped == {"JPN"}
+
+
+async def test_what_waits_and_cannot_be_read_any_more_does_not_keep_the_gateway_from_starting(house: House) -> None:
+    """The software is another now, with other messages; what is in force was made for it, what waits was not."""
+    async with house.open() as desk:
+        text = small_policy(2, "10km").replace("effective: 2026-01-01T00:00:00Z", "effective: 2027-06-01T00:00:00Z")
+        digest = await desk.brings_into_force(text)
+        record = ReleaseRecord()
+        record.CopyFrom(desk.office.releases.find(digest))
+        record.document = record.document.replace(b"\nschema: sha256:", b"\nschema: sha256:0")
+        now_ns = desk.origin.clock.wall_ns()
+        await desk.origin.store.append([], state=desk.office.releases.change(record, now_ns=now_ns))
+    async with house.open() as desk:
+        assert desk.version == 1
 
 
 async def test_what_is_in_force_stays_when_its_approver_leaves_also_over_a_restart(
@@ -423,6 +481,21 @@ async def test_one_officer_stops_all_and_two_lift_it(desk: Desk) -> None:
     assert (await security.resume(stopped)).lifted
     assert not desk.office.policy.current.stops("USA")
     await refuses("POLICY_UNKNOWN", security.resume(stopped))
+
+
+async def test_who_orders_again_what_was_stored_and_failed_then_stops(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer, now_ns = await desk.officer("officer-1"), desk.origin.clock.wall_ns()
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PolicyInForce, "obey", fails)
+        await refuses("INTERNAL", officer.stop("JPN", "r", now_ns=now_ns))
+    await officer.stop("JPN", "r", now_ns=now_ns)
+    assert desk.office.policy.current.stops("JPN")
 
 
 async def test_who_stops_waits_for_no_check(house: House) -> None:

@@ -15,6 +15,7 @@ from broker.demo.world import signed_release
 from broker.gateway.releases import PREFIX, Releases, missing_of, policy_of
 from broker.orders import digest_of
 from broker.refusal import Reason, Refused
+from certs import dsse
 from certs.approval import PAYLOAD_TYPE, PROPOSAL_TYPE, Signed
 from certs.keyring import load_signer
 from certs.roster import Duty
@@ -160,6 +161,14 @@ def test_a_document_is_proposed_once_and_drafts_have_a_bound(house: House, monke
 
 
 # -- approving ---------------------------------------------------------------------------------------------------------
+def test_nobody_alone_fills_the_table_of_drafts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RELEASE_DRAFTS_EACH_MAX", 2)
+    house.propose(small_policy(2))
+    house.propose(small_policy(3))
+    refuses("POLICY_LIMIT", lambda: house.propose(small_policy(4)))
+    house.propose(small_policy(4), by="officer-2")
+
+
 @pytest.fixture
 def draft(house: House) -> ReleaseRecord:
     return house.propose(small_policy(2, "10km"))
@@ -206,6 +215,16 @@ def test_nobody_approves_for_another(house: House, draft: ReleaseRecord) -> None
 def test_two_signatures_in_one_approval_are_not_the_callers_alone(house: House, draft: ReleaseRecord) -> None:
     both = sign_document(PAYLOAD_TYPE, draft.document, house.signer("officer-2"), house.signer("security-1"))
     refuses("POLICY_SIGNER", lambda: house.approve(draft, "officer-2", approval=both))
+
+
+def test_strangers_signatures_beside_the_callers_are_not_taken_up(house: House, draft: ReleaseRecord) -> None:
+    """Sixty-three of them would leave no room for whoever approves next."""
+    own = dict(dsse.decode(sign_document(PAYLOAD_TYPE, draft.document, house.signer("officer-2"))).signatures)
+    beside = {f"{number:032x}": bytes(64) for number in range(dsse.SIGNATURES_MAX - 1)}
+    filled = dsse.encode(PAYLOAD_TYPE, None, [*own.items(), *beside.items()])
+    refuses("POLICY_SIGNER", lambda: house.approve(draft, "officer-2", approval=filled))
+    record = house.approve(house.approve(draft, "officer-2"), "security-1")
+    assert house.state(record) == admin_pb2.RELEASE_STATE_APPROVED
 
 
 def test_what_was_never_proposed_cannot_be_approved(house: House) -> None:

@@ -14,6 +14,7 @@ from broker.gateway.stops import PREFIX, Stops, missing_to_lift
 from broker.limits import SECOND_NS
 from broker.orders import RESUME_TYPE, STOP_TYPE, OrderError, ResumeOrder, StopOrder
 from broker.refusal import Reason, Refused
+from certs import dsse
 from certs.approval import PAYLOAD_TYPE
 from certs.keyring import load_signer
 from certs.signature import sign_document
@@ -127,6 +128,19 @@ def test_an_order_says_who_stops_whom_now(house: House, reason: str, changes: di
     refuses(reason, lambda: house.stop(house.order(**changes)))
 
 
+def test_a_wrong_clock_is_named_with_how_wrong_it_is(house: House) -> None:
+    with pytest.raises(Refused, match="360 s behind the gateway's"):
+        house.stop(house.order(at_ns=NOW_NS - limits.ORDER_AGE_NS))
+
+
+def test_all_can_be_stopped_when_there_is_no_room_for_one_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RELEASE_STOPS_MAX", 1)
+    house.stop(house.order("USA"))
+    refuses("POLICY_LIMIT", lambda: house.stop(house.order("JPN")))
+    house.stop(house.order("all"))
+    assert house.stops.recipients() == {"USA", "all"}
+
+
 @pytest.mark.parametrize("broken", [b"", b"[]", b"{}", b'{"order":"stop"}', b"{" * 100, b" " * 5_000])
 def test_what_is_no_order_is_refused(house: House, broken: bytes) -> None:
     refuses("MALFORMED", lambda: house.stop(broken))
@@ -170,6 +184,17 @@ def test_an_approval_to_lift_one_stop_is_good_for_no_other(house: House) -> None
     refuses("POLICY_ALTERED", lambda: house.resume(jpn, caller="officer-1", order=order))
     again = ResumeOrder("KOR", "JPN", "sha256:0").to_bytes()
     refuses("POLICY_ALTERED", lambda: house.resume(jpn, caller="officer-1", order=again))
+
+
+def test_strangers_signatures_beside_the_callers_are_not_taken_up(house: House) -> None:
+    """They would fill the record up, until nobody can lift the stop any more."""
+    record = house.stop(house.order())
+    order = house.stops.resume_order(record)
+    own = dict(dsse.decode(house.sign(RESUME_TYPE, order, "officer-1")).signatures)
+    beside = {f"{number:032x}": bytes(64) for number in range(dsse.SIGNATURES_MAX - 1)}
+    filled = dsse.encode(RESUME_TYPE, None, [*own.items(), *beside.items()])
+    request = admin_pb2.ResumeRequest(recipient="JPN", approval=filled)
+    refuses("POLICY_SIGNER", lambda: house.stops.resume(request, house.member, "officer-1"))
 
 
 def test_what_is_not_stopped_cannot_be_lifted(house: House) -> None:
