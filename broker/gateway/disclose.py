@@ -4,7 +4,8 @@ The policy decides what a recipient may see (`broker.gateway.release`, pure). He
 
 * ids are made anew for the recipient; references name only what was sealed to it, or nothing;
 * a correction is owed if what the recipient may see of the new differs from what it saw of the old; one of which it may
-  now see nothing goes as a bare CANCELS;
+  now see nothing goes as a bare CANCELS, unless what denies it says nothing of the message (an officer's stop, a policy
+  past its time, a fault of ours): to take back a launch for that would end an alarm that stands;
 * a cancellation is owed to everyone who got any version, as a bare reference; NOT_A_LAUNCH to everyone who ever got
   anything of the event, as a bare status; both even if the policy now denies, and without a reason then;
 * a message under a delay is held, decided again when due, and may only get tighter; a cancel of it drops both, a
@@ -46,6 +47,7 @@ from broker.gateway.release import (
     release_instant_ns,
     same_for,
 )
+from broker.gateway.release.decision import ENGINES_DISAGREE, FAULT, NOT_IN_FORCE, STOPPED
 from broker.gateway.seal import Outgoing
 from broker.gateway.versions import Versions
 from broker.store import StoreError
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SELF: Final = "self"
+_SAYS_NOTHING: Final = frozenset({STOPPED, NOT_IN_FORCE, FAULT, ENGINES_DISAGREE})
 THIRD_PARTY: Final = "VEDETTE-THIRD-PARTY"  # in the audit trail, beside the rules of the policy
 
 
@@ -237,6 +240,8 @@ class Discloser:
                 self.ledger.note_first(recipient, taken.key, taken.content.header.message_id)
             return found
         if not decision.released:
+            if not _SAYS_NOTHING.isdisjoint(decision.rule_ids):
+                return Disclosed(recipient, "withheld", decision)
             return self._bare_cancel(taken, recipient, decision, holds[:1], now_ns)
         old = holds[-1].content
         if same_for(old, await self._view(taken, recipient, decision, now_ns)):

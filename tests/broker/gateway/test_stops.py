@@ -268,6 +268,21 @@ async def test_a_stop_catches_what_waits_for_its_delay(kor: Origin, reports: Mod
     assert len(await kor.outbox("USA")) == 1
 
 
+async def test_a_stop_makes_no_correction_a_cancellation(kor: Origin, reports: ModuleType) -> None:
+    """What was corrected stands; to tell whoever is stopped that it was nothing would end an alarm over a launch."""
+    base = reports.exercise("stops")
+    await kor.report(reports.status(b"s-1", b"e-1", DETECTED, base=base), reports.label())
+    await kor.pipeline.policy.obey(frozenset({"JPN"}))
+    better = reports.status(b"s-2", b"e-1", content_pb2.EVENT_STATE_CONFIRMED, base=base)
+    better.header.references.add(message_id=b"s-1", relation=content_pb2.RELATION_CORRECTS)
+    await kor.report(better, reports.label())
+    assert len(await kor.outbox("JPN")) == 1
+    assert len(await kor.outbox("USA")) == 2, "to whoever is not stopped it goes"
+    await kor.pipeline.policy.obey(frozenset())
+    await kor.report(reports.cancel(b"c-1", b"s-1", base=base), reports.label())
+    assert len(await kor.outbox("JPN")) == 2, "the cancellation is owed all the same"
+
+
 async def test_what_was_shown_can_still_be_taken_back(kor: Origin, reports: ModuleType) -> None:
     base = reports.exercise("stops")
     await kor.report(reports.status(b"s-1", b"e-1", DETECTED, base=base), reports.label())
