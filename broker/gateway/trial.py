@@ -155,7 +155,26 @@ def _promises(
         trial.note(PROMISES, [], "the gateway is configured with none: nothing to prove")
         return
     invariants = Invariants.parse(question.invariants, nation=question.nation)
-    trial.note(PROMISES, broken(policy, invariants), f"all {len(invariants.invariants)} proved for every message")
+    trial.note(
+        PROMISES,
+        broken(policy, invariants) + _marked(policy, invariants),
+        f"all {len(invariants.invariants)} proved for every message",
+    )
+
+
+def _marked(policy: Policy, invariants: Invariants) -> list[str]:
+    """Return where the hub would hold a message to an invariant only because a rule marked it, and refuse a warning.
+
+    It sees the caveats of the label as they went out, and cannot know which of them the report had.
+    """
+    return [
+        f"{invariant.invariant_id} speaks of the caveat {caveat}, which {rule.rule_id} adds: the hub would take every "
+        "message of that rule for one of those; use another caveat in one of them"
+        for invariant in invariants.invariants
+        for rule in policy.rules
+        for caveat in rule.caveats
+        if f'"{caveat}"' in invariant.when or f"'{caveat}'" in invariant.when
+    ]
 
 
 def _difference(

@@ -91,6 +91,16 @@ def test_a_broken_promise_is_named_with_what_breaks_it() -> None:
     assert text_of(trial, PROMISES).startswith("KOR-I5 to JPN is broken")
 
 
+def test_a_rule_may_not_add_a_caveat_that_an_invariant_speaks_of() -> None:
+    """The hub cannot know that the report itself did not have it, and would refuse the warning."""
+    assert '"ORCON" in label.caveats' in str(QUESTION.invariants)
+    document = QUESTION.document.replace("delay_s: 4, reason: r", "delay_s: 4, caveats: [ORCON], reason: r")
+    assert document != QUESTION.document
+    trial = tried(replace(QUESTION, document=document))
+    assert failed(trial) == {PROMISES}
+    assert "ORCON, which HOLD adds" in text_of(trial, PROMISES)
+
+
 def test_no_text_of_a_report_is_longer_than_its_bound() -> None:
     many = "".join(f"- name: {number}\n  expect: {{JPN: {{decision: deny}}}}\n" for number in range(1_500))
     trial = tried(replace(QUESTION, tests=SMALL_TESTS + many, invariants=None, in_force=None))
