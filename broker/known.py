@@ -40,7 +40,7 @@ class Document(Protocol):
 
 def against(state: Mapping[str, bytes], name: str, document: Document) -> str:
     """Return why a document must not be taken up, from what `Store.state(PREFIX)` returned; "" where it may be."""
-    version, digest = version_of(state, name), state.get(PREFIX + name, b"")[_VERSION_BYTES:].decode()
+    version, digest = version_of(state, name), digest_of(state, name)
     if document.version < version:
         return f"version {document.version} is older than {version}, which was in force here"
     if document.version == version and document.digest != digest:
@@ -51,6 +51,11 @@ def against(state: Mapping[str, bytes], name: str, document: Document) -> str:
 def version_of(state: Mapping[str, bytes], name: str) -> int:
     """Return the greatest version that was in force here; 0 for none."""
     return int.from_bytes(state.get(PREFIX + name, b"")[:_VERSION_BYTES], "big")
+
+
+def digest_of(state: Mapping[str, bytes], name: str) -> str:
+    """Return the digest of the newest that was in force here; "" for none."""
+    return state.get(PREFIX + name, b"")[_VERSION_BYTES:].decode()
 
 
 def entry(name: str, document: Document) -> dict[str, bytes]:

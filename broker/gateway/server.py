@@ -107,7 +107,7 @@ async def run(settings: GatewaySettings) -> None:
     """Run a gateway until SIGTERM or SIGINT. Raises what a person must mend before it can start."""
     async with AsyncExitStack() as stack:
         base = await _foundation(settings, stack)
-        invariants = _invariants(base)
+        invariants = await _invariants(base)
         office = await _office(base, invariants)
         policy = office.policy
         link = LinkState(base.clock, base.metrics)
@@ -228,12 +228,19 @@ async def _office(base: Foundation, invariants: InvariantsInForce | None) -> Off
     return office
 
 
-def _invariants(base: Foundation) -> InvariantsInForce | None:
+async def _invariants(base: Foundation) -> InvariantsInForce | None:
     """Return our invariants, if we have any. Raises InvariantsRefused."""
     path = base.settings.invariants
     if path == Path():
         return None
-    return InvariantsInForce.start(path, nation=base.us, members=base.members, metrics=base.metrics, audit=base.audit)
+    return InvariantsInForce.start(
+        path,
+        nation=base.us,
+        members=base.members,
+        metrics=base.metrics,
+        audit=base.audit,
+        known_digest=known.digest_of(await base.store.state(known.PREFIX), known.INVARIANTS),
+    )
 
 
 async def _check_not_older(base: Foundation, policy: PolicyInForce, invariants: InvariantsInForce | None) -> None:

@@ -26,6 +26,7 @@ def sign_invariants(file: Path, key: Path, anew: bool) -> None:  # noqa: FBT001 
     """
     from broker.document import PolicyError
     from broker.gateway.release.conditions import ConditionError, condition
+    from broker.hub.when import Condition, NotPlainError
     from broker.invariants import PAYLOAD_TYPE, Invariants
     from certs.dsse import DocumentError, decode, encode
     from certs.keyring import KeyringError, load_signer
@@ -35,7 +36,8 @@ def sign_invariants(file: Path, key: Path, anew: bool) -> None:  # noqa: FBT001 
     try:
         for each in Invariants.parse(text).invariants:
             condition(each.when)
-    except (PolicyError, ConditionError) as error:
+            Condition.parse(each.when)  # what the hub would not take, it would hold us to the version before
+    except (PolicyError, ConditionError, NotPlainError) as error:
         click.echo(f"{file}: {error}")
         sys.exit(Exit.CHECK_FAILED)
     beside, document = file.with_suffix(".sig.json"), file.read_bytes()

@@ -21,6 +21,7 @@ from broker.gateway.registrar import Registrar
 from broker.invariants import PAYLOAD_TYPE, Invariants
 from broker.leaves import SCHEMA_DIGEST
 from broker.members import MembersInForce
+from broker.orders import digest_of
 from broker.refusal import Reason, Refused
 from broker.rpc import abort_refused
 from broker.stages import Metrics
@@ -60,12 +61,14 @@ def write(world: Authority, path: Path, document: str, *, by: str = "security-1"
 
 
 @asynccontextmanager
-async def in_force(world: Authority, path: Path) -> AsyncIterator[InvariantsInForce]:
+async def in_force(world: Authority, path: Path, *, known_digest: str = "") -> AsyncIterator[InvariantsInForce]:
     clock = SystemClock()
     audit = AuditTrail.open(path.with_name("audit.jsonl"), clock)
     members = MembersInForce.start(world.directory / "members.json", world.digest(), clock)
     try:
-        yield InvariantsInForce.start(path, nation="KOR", members=members, metrics=Metrics(), audit=audit)
+        yield InvariantsInForce.start(
+            path, nation="KOR", members=members, metrics=Metrics(), audit=audit, known_digest=known_digest
+        )
     finally:
         await audit.close()
 
@@ -105,6 +108,18 @@ async def test_a_gateway_does_not_start_with_bad_invariants(world: Authority, tm
     BAD[case](world, path)
     with pytest.raises(InvariantsRefused):
         async with in_force(world, path):
+            pass
+
+
+async def test_what_was_in_force_begins_again_though_its_signer_left(world: Authority, tmp_path: Path) -> None:
+    """A gateway that does not start warns nobody; the policy in force stays too when its approvers leave."""
+    path = write(world, tmp_path / "invariants.yaml", text(), by="officer-1")  # as good as somebody's who left
+    digest = digest_of(path.read_bytes())
+    async with in_force(world, path, known_digest=digest) as invariants:
+        assert invariants.current.invariants.digest == digest
+    write(world, path, text(2), by="officer-1")
+    with pytest.raises(InvariantsRefused, match="security officers"):
+        async with in_force(world, path, known_digest=digest):
             pass
 
 
@@ -265,7 +280,14 @@ async def test_officers_sign_from_the_shell(world: Authority, tmp_path: Path) ->
         assert invariants.current.invariants.version == 2
 
 
-@pytest.mark.parametrize("wrong", [WHEN.replace("body", "bodi"), WHEN.replace("reason", "raeson")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        WHEN.replace("body", "bodi"),
+        WHEN.replace("reason", "raeson"),
+        WHEN.replace("body ==", "content.track.confidence > 1e-3 && body =="),  # which the hub does not judge
+    ],
+)
 def test_what_cannot_be_read_is_not_signed(world: Authority, tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "invariants.yaml"
     path.write_text(text(body=wrong), encoding="utf-8")
