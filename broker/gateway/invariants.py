@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker import limits
+from broker import known, limits
 from broker.document import PolicyError
 from broker.gateway.policy import LOOK_S, PolicyRefused, signature_path
 from broker.gateway.release.conditions import ConditionError, condition
@@ -23,6 +23,7 @@ from certs.roster import Duty
 from certs.signature import verify_document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from broker.audit import AuditTrail
@@ -133,6 +134,25 @@ class InvariantsInForce:
             else:
                 seen.append((facts.st_mtime_ns, facts.st_size))
         return tuple(seen)
+
+
+def promised(invariants: InvariantsInForce | None, state: Mapping[str, bytes]) -> Callable[[], str | None]:
+    """Return what gives the text that drafts are proved against; None where this gateway never had any.
+
+    Where it had, and the settings name none any more, it raises PolicyRefused: whoever writes the settings is no
+    officer. The officers sign an empty list if they promise nothing any more.
+    """
+
+    def text() -> str | None:
+        if invariants is not None:
+            return invariants.current.document.decode()
+        if version := known.version_of(state, known.INVARIANTS):
+            raise PolicyRefused(
+                f"invariants version {version} were in force here, and the gateway's settings name none"
+            )
+        return None
+
+    return text
 
 
 def read_invariants(path: Path, *, nation: str, members: MembersInForce, known_digest: str = "") -> SignedInvariants:

@@ -21,7 +21,7 @@ from broker.gateway.downlink import Downlink
 from broker.gateway.held import Held
 from broker.gateway.ids import Ids
 from broker.gateway.intake import Intake
-from broker.gateway.invariants import InvariantsInForce, InvariantsRefused
+from broker.gateway.invariants import InvariantsInForce, InvariantsRefused, promised
 from broker.gateway.ledger import PREFIX as LEDGER
 from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkState, keep_trying, open_channel
@@ -221,7 +221,7 @@ async def _office(base: Foundation, invariants: InvariantsInForce | None) -> Off
         members=base.members,
         audit=base.audit,
         metrics=base.metrics,
-        invariants=lambda: None if invariants is None else invariants.current.document.decode(),
+        invariants=promised(invariants, await base.store.state(known.PREFIX)),
     )
     await _check_not_older(base, office.policy, invariants)
     await office.begin()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from broker import limits
+from broker import known, limits
 from broker.audit import AuditTrail
 from broker.cli import main
 from broker.clock import SystemClock
-from broker.gateway.invariants import InvariantsInForce, InvariantsRefused
+from broker.gateway.invariants import InvariantsInForce, InvariantsRefused, promised
 from broker.gateway.link import LinkState, keep_trying
-from broker.gateway.policy import signature_path
+from broker.gateway.policy import PolicyRefused, signature_path
 from broker.gateway.registrar import Registrar
 from broker.invariants import PAYLOAD_TYPE, Invariants
 from broker.leaves import SCHEMA_DIGEST
@@ -139,6 +139,16 @@ async def test_a_newer_version_takes_over_and_a_bad_or_older_one_does_not(world:
         await until(lambda: invariants.current.invariants.version == 3, "the newer one is taken over")
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_settings_that_name_none_any_more_let_no_draft_pass_unproved(world: Authority, tmp_path: Path) -> None:
+    path = write(world, tmp_path / "invariants.yaml", text(3))
+    assert promised(None, {})() is None, "where there never were any"
+    async with in_force(world, path) as invariants:
+        state = known.entry(known.INVARIANTS, invariants.current.invariants)
+        assert promised(invariants, state)() == text(3)
+    with pytest.raises(PolicyRefused, match="version 3 were in force"):
+        promised(None, state)()
 
 
 # --- that the hub is told ---------------------------------------------------------------------------------------------
