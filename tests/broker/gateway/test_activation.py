@@ -143,6 +143,7 @@ async def test_without_the_solver_nothing_is_activated_and_the_reason_says_what_
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "status -9"),
         ("raise SystemExit(3)", "status 3"),
+        ("from broker.gateway import trial; trial.confine(); bytearray(5 * 1024**3)", "status 1"),
         ("print('ok')", "cannot be read"),
         ("print('{}')", "cannot be read"),
         ("""print('{"checks": [], "diff": "", "releases_nothing_new": true}')""", "no check"),
