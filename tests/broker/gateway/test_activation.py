@@ -143,7 +143,6 @@ async def test_without_the_solver_nothing_is_activated_and_the_reason_says_what_
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "status -9"),
         ("raise SystemExit(3)", "status 3"),
-        ("from broker.gateway import trial; trial.confine(); bytearray(5 * 1024**3)", "status 1"),
         ("print('ok')", "cannot be read"),
         ("print('{}')", "cannot be read"),
         ("""print('{"checks": [], "diff": "", "releases_nothing_new": true}')""", "no check"),
@@ -191,7 +190,7 @@ async def test_the_process_takes_no_code_from_the_folder_that_the_gateway_stands
 ) -> None:
     (tmp_path / "broker.py").write_text("raise SystemExit(7)\n")
     monkeypatch.chdir(tmp_path)
-    report = await Activation().report(replace(QUESTION, document="no policy"), now_ns=1)
+    report = await Activation().report(replace(QUESTION, document="no policy"), "", now_ns=1)
     assert READ in [check.name for check in report.checks], report.checks
 
 
