@@ -14,7 +14,6 @@ from broker import known, limits
 from broker.audit import AuditTrail
 from broker.clock import SystemClock
 from broker.gateway import canary
-from broker.gateway.admin import Admin
 from broker.gateway.deliver import Delivery
 from broker.gateway.disclose import Discloser
 from broker.gateway.downlink import Downlink
@@ -29,14 +28,15 @@ from broker.gateway.load import load_nation
 from broker.gateway.national import National
 from broker.gateway.notes import PREFIX as NOTES
 from broker.gateway.notes import Notes
-from broker.gateway.office import Office, open_office
+from broker.gateway.office.admin import Admin
+from broker.gateway.office.office import Office, open_office
+from broker.gateway.office.recorded import Recorded
+from broker.gateway.office.shadow import Shadow
 from broker.gateway.pipeline import Pipeline
 from broker.gateway.policy import PolicyInForce, PolicyRefused
-from broker.gateway.recorded import Recorded
 from broker.gateway.recover import Recovery
 from broker.gateway.registrar import Registrar
 from broker.gateway.retention import Retention
-from broker.gateway.shadow import Shadow
 from broker.gateway.streams import PREFIX as STREAMS
 from broker.gateway.streams import Streams
 from broker.gateway.uplink import Uplink

@@ -13,9 +13,9 @@ from broker.clock import timestamp
 from broker.demo.world import shipped_policy
 from broker.gateway.ids import Scope, intake_key
 from broker.gateway.ledger import INTAKE
+from broker.gateway.office.replay import replay
 from broker.gateway.release import Policy
 from broker.gateway.release.impact import Window
-from broker.gateway.replay import replay
 from broker.limits import MILLISECOND_NS, SECOND_NS
 from broker.store import NewRecord
 from broker.store.beside import Beside

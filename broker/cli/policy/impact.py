@@ -65,8 +65,8 @@ def impact(
     """
     from broker.cli.policy.impact_text import json_of, lines_of
     from broker.clock import SystemClock
+    from broker.gateway.office.replay import replay
     from broker.gateway.release.impact import Window
-    from broker.gateway.replay import replay
     from broker.limits import SECOND_NS
     from broker.store import StoreError
     from broker.store.beside import Beside

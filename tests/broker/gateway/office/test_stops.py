@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from broker import limits
+from broker.gateway.office.stops import PREFIX, Stops, missing_to_lift
 from broker.gateway.release import EVERYBODY, Policy, Subject, decide
-from broker.gateway.stops import PREFIX, Stops, missing_to_lift
 from broker.limits import SECOND_NS
 from broker.orders import RESUME_TYPE, STOP_TYPE, OrderError, ResumeOrder, StopOrder
 from broker.refusal import Reason, Refused

@@ -15,13 +15,13 @@ import pytest
 
 from broker.clock import ManualClock
 from broker.demo.world import APPROVERS, PROPOSER, signed_release
-from broker.gateway.activation import Activation
-from broker.gateway.admin import Admin
-from broker.gateway.office import Office, open_office
+from broker.gateway.office.activation import Activation
+from broker.gateway.office.admin import Admin
+from broker.gateway.office.office import Office, open_office
+from broker.gateway.office.recorded import Recorded
+from broker.gateway.office.shadow import Shadow
 from broker.gateway.policy import PolicyInForce, PolicyRefused, path_of_tests, read_file, signature_path
-from broker.gateway.recorded import Recorded
 from broker.gateway.release import Policy
-from broker.gateway.shadow import Shadow
 from broker.limits import SECOND_NS
 from broker.members import MembersInForce
 from broker.officer import Certificates, Officer, Unreachable
@@ -222,7 +222,7 @@ async def test_every_step_stands_in_the_audit_trail(desk: Desk) -> None:
 
 
 async def test_a_draft_whose_checks_fail_is_kept_with_its_report_and_not_activated(house: House) -> None:
-    house.command = (sys.executable, "-m", "broker.gateway.trial")
+    house.command = (sys.executable, "-m", "broker.gateway.office.trial")
     async with house.open() as desk:
         proposer = await desk.officer(PROPOSER)
         text = small_policy(2, "10km")
@@ -438,7 +438,7 @@ async def test_what_is_in_force_stays_when_its_approver_leaves_also_over_a_resta
 
 
 async def test_a_newer_file_passes_the_same_checks(house: House) -> None:
-    house.command = (sys.executable, "-m", "broker.gateway.trial")
+    house.command = (sys.executable, "-m", "broker.gateway.office.trial")
     async with house.open() as desk:
         in_force = desk.office.policy
         members = desk.office.members

@@ -11,10 +11,10 @@ import pytest
 
 from broker import limits
 from broker.clock import timestamp
+from broker.gateway.office.replay import replay
+from broker.gateway.office.shadow import Shadow
 from broker.gateway.release.change import Change
 from broker.gateway.release.impact import Window
-from broker.gateway.replay import replay
-from broker.gateway.shadow import Shadow
 from broker.store.beside import Beside
 from broker.store.sqlite import open_sqlite
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.clock import timestamp
-from broker.gateway.releases import is_officer, missing
+from broker.gateway.office.releases import is_officer, missing
 from broker.orders import EVERYBODY, RESUME_TYPE, STOP_TYPE, OrderError, ResumeOrder, StopOrder, digest_of
 from broker.refusal import Reason, Refused
 from certs import dsse

@@ -12,7 +12,7 @@ import pytest
 from broker import limits
 from broker.clock import nanoseconds
 from broker.demo.world import signed_release
-from broker.gateway.releases import PREFIX, Releases, missing_of, policy_of
+from broker.gateway.office.releases import PREFIX, Releases, missing_of, policy_of
 from broker.orders import digest_of
 from broker.refusal import Reason, Refused
 from certs import dsse

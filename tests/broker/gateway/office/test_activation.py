@@ -13,8 +13,19 @@ import pytest
 
 from broker import limits
 from broker.demo.world import shipped, shipped_policy, shipped_tests
-from broker.gateway.activation import Activation, check_passed
-from broker.gateway.trial import COVERAGE, DIFFERENCE, NO_SOLVER, PLACED, PROMISES, READ, TESTS, Question, Trial, tried
+from broker.gateway.office.activation import Activation, check_passed
+from broker.gateway.office.trial import (
+    COVERAGE,
+    DIFFERENCE,
+    NO_SOLVER,
+    PLACED,
+    PROMISES,
+    READ,
+    TESTS,
+    Question,
+    Trial,
+    tried,
+)
 from broker.refusal import Reason, Refused
 from tests.path.small_policy import TESTS as SMALL_TESTS
 from tests.path.small_policy import small_policy
@@ -132,7 +143,7 @@ async def test_the_process_answers_as_the_checks_do() -> None:
 
 
 async def test_without_the_solver_nothing_is_activated_and_the_reason_says_what_to_install() -> None:
-    program = "import sys; sys.modules['z3'] = None; from broker.gateway import trial; sys.exit(trial.main())"
+    program = "import sys; sys.modules['z3'] = None; from broker.gateway.office import trial; sys.exit(trial.main())"
     found = await report("-c", program)
     assert NO_SOLVER in {each.text for each in found.checks}
     assert "pip install" in refusal(found)
@@ -195,7 +206,7 @@ async def test_the_process_takes_no_code_from_the_folder_that_the_gateway_stands
 
 
 def test_the_process_may_not_take_all_memory() -> None:
-    greedy = "from broker.gateway import trial; from broker import limits; trial.confine(); "
+    greedy = "from broker.gateway.office import trial; from broker import limits; trial.confine(); "
     greedy += "bytearray(limits.RELEASE_CHECKS_MEMORY_BYTES)"
     ended = subprocess.run([sys.executable, "-c", greedy], capture_output=True, check=False)  # noqa: S603 - our own
     assert ended.stderr.decode().rstrip().endswith("MemoryError")

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.clock import nanoseconds
-from broker.gateway.activation import Activation, check_passed
+from broker.gateway.office.activation import Activation, check_passed
+from broker.gateway.office.releases import PREFIX as RELEASES
+from broker.gateway.office.releases import Releases, check_sizes, is_activated, missing_of, policy_of
+from broker.gateway.office.stops import PREFIX as STOPS
+from broker.gateway.office.stops import Stops, missing_to_lift, on_wire
+from broker.gateway.office.trial import Question
 from broker.gateway.policy import PolicyInForce, PolicyRefused, compile_policy, read_file
-from broker.gateway.releases import PREFIX as RELEASES
-from broker.gateway.releases import Releases, check_sizes, is_activated, missing_of, policy_of
-from broker.gateway.stops import PREFIX as STOPS
-from broker.gateway.stops import Stops, missing_to_lift, on_wire
-from broker.gateway.trial import Question
 from broker.orders import digest_of
 from broker.refusal import Reason, Refused, reason_name
 from broker.store import Full, StoreError

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker import limits
-from broker.gateway.releases import policy_of
+from broker.gateway.office.releases import policy_of
 from broker.refusal import Reason, Refused, reason_name
 from certs.identity import Role
 from vedette.v1 import admin_pb2
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from broker.gateway.office import Office
-    from broker.gateway.recorded import Recorded
-    from broker.gateway.shadow import Shadow, ShadowReport
+    from broker.gateway.office.office import Office
+    from broker.gateway.office.recorded import Recorded
+    from broker.gateway.office.shadow import Shadow, ShadowReport
     from broker.rpc import Door
     from certs.identity import Identity
 

@@ -24,12 +24,12 @@ from vedette.v1 import admin_pb2
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from broker.gateway.trial import Question
+    from broker.gateway.office.trial import Question
 
 log = logging.getLogger(__name__)
 
 # -P: no code is looked for in the folder that the gateway happens to stand in.
-COMMAND: Final = (sys.executable, "-P", "-m", "broker.gateway.trial")
+COMMAND: Final = (sys.executable, "-P", "-m", "broker.gateway.office.trial")
 
 
 @dataclass(slots=True)

@@ -18,10 +18,10 @@ from broker.cli.policy import policy as policy_group
 from broker.clock import timestamp
 from broker.gateway.ids import Scope, intake_key
 from broker.gateway.ledger import INTAKE
+from broker.gateway.office.replay import replay
 from broker.gateway.release import Policy
 from broker.gateway.release.change import Change
 from broker.gateway.release.impact import Impact, Window
-from broker.gateway.replay import replay
 from broker.store import NewRecord
 from broker.store.beside import Beside
 from broker.store.sqlite import open_sqlite

@@ -1,4 +1,4 @@
-"""What must hold before a release policy may be in force: tried in a process, `python -m broker.gateway.trial`.
+"""What must hold before a release policy may be in force: tried in a process, `python -m broker.gateway.office.trial`.
 
     standard input   {"nation": …, "members": […], "document": …, "tests": …, "invariants": …, "in_force": …}
     standard output  {"checks": [{"name": …, "passed": …, "text": …}, …], "diff": …, "releases_nothing_new": …}
@@ -139,7 +139,7 @@ def _run_tests(trial: Trial, policy: Policy, tests: str) -> None:
 
 def _prove(trial: Trial, policy: Policy, question: Question) -> None:
     try:
-        from broker.gateway import proven  # noqa: PLC0415 - it loads the solver, which need not be installed
+        from broker.gateway.office import proven  # noqa: PLC0415 - it loads the solver, which need not be installed
     except ImportError:
         trial.note(PROMISES, [NO_SOLVER], "")
         trial.note(DIFFERENCE, [NO_SOLVER], "")
