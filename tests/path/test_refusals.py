@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HUB_TESTS = "tests/broker/hub/test_refusals.py"
 TLS_TESTS = "tests/certs/test_tls.py"
-RELEASES_TESTS = "tests/broker/gateway/test_releases.py"
-OFFICERS_TESTS = "tests/broker/gateway/test_admin.py"
+RELEASES_TESTS = "tests/broker/gateway/office/test_releases.py"
+OFFICERS_TESTS = "tests/broker/gateway/office/test_admin.py"
 HERE = "tests/path/test_refusals.py"
 REFUSED = national_pb2.REPORT_OUTCOME_REFUSED
 ACCEPTED = national_pb2.REPORT_OUTCOME_ACCEPTED
