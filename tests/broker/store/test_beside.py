@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def test_a_reader_beside_a_busy_owner_sees_all_that_is_durable_and_the_owner_los
     appending: tuple[subprocess.Popen[bytes], Path, Path],
 ) -> None:
     process, path, said = appending
-    with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite3.connect(path, timeout=0) as plain:
+    with pytest.raises(sqlite3.OperationalError, match="locked"), closing(sqlite3.connect(path, timeout=0)) as plain:
         plain.execute("SELECT count(*) FROM records")  # the control: nobody comes in by the door
     seen: list[Record] = []
     times = {times_of(path)}
