@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from broker import known, limits
 from broker.document import PolicyError
-from broker.gateway.policy import LOOK_S, PolicyRefused, signature_path
+from broker.gateway.policy import LOOK_S, PolicyRefused, signature_path, stamps
 from broker.gateway.release.conditions import ConditionError, condition
 from broker.invariants import PAYLOAD_TYPE, Invariants
 from broker.orders import digest_of
@@ -76,7 +76,7 @@ class InvariantsInForce:
         """
         read = read_invariants(path, nation=nation, members=members, known_digest=known_digest)
         made = cls(path, nation, members, metrics, audit, read)
-        made._seen = made._look()
+        made._seen = stamps(path)
         made._announce()
         return made
 
@@ -84,7 +84,7 @@ class InvariantsInForce:
         """Take over newer versions until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            seen = self._look()
+            seen = stamps(self.path)
             if seen == self._seen:
                 continue
             self._seen = seen
@@ -123,17 +123,6 @@ class InvariantsInForce:
         invariants = self.current.invariants
         log.warning("invariants version=%d digest=%s in force", invariants.version, invariants.digest)
         self.audit.note("invariants-in-force", version=invariants.version, digest=invariants.digest)
-
-    def _look(self) -> tuple[tuple[int, int], ...]:
-        seen: list[tuple[int, int]] = []
-        for path in (self.path, signature_path(self.path)):
-            try:
-                facts = path.stat()
-            except OSError:
-                seen.append((0, 0))
-            else:
-                seen.append((facts.st_mtime_ns, facts.st_size))
-        return tuple(seen)
 
 
 def promised(invariants: InvariantsInForce | None, state: Mapping[str, bytes]) -> Callable[[], str | None]:

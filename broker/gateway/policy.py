@@ -102,7 +102,7 @@ class PolicyInForce:
         policy = kept or read_policy(path, nation=nation, members=members)
         made = cls(path, nation, clock, members, metrics, audit, policy)
         compile_policy(policy, path.name)
-        made._seen = made._look() if kept is None else ()
+        made._seen = stamps(path) if kept is None else ()
         made._announce()
         return made
 
@@ -130,29 +130,23 @@ class PolicyInForce:
             await asyncio.sleep(LOOK_S)
             for due in [each for each in self._waiting if each.effective_ns <= self.clock.wall_ns()]:
                 await self.take(due)
-            seen = self._look()
+            seen = stamps(self.path)
             if seen == self._seen:
                 continue
             self._seen = seen
-            try:
-                # To read and compile one takes longer than a warning may wait.
-                newest = await asyncio.to_thread(self._newer)
-                if newest is not None and self.gate is not None:
-                    await self.gate.admit(newest)  # which has it taken
-                elif newest is not None:
-                    await self.take(newest.policy)
-            except PolicyRefused as error:
-                self._reject(error)
+            await self.refresh()
 
-    def reload(self) -> None:
-        """Look at the files now; take them over or keep what is in force."""
+    async def refresh(self) -> None:
+        """Read the files now; take them over or keep what is in force."""
         try:
-            newest = self._newer()
+            # To read and compile one takes longer than a warning may wait.
+            newest = await asyncio.to_thread(self._newer)
+            if newest is not None and self.gate is not None:
+                await self.gate.admit(newest)  # which has it taken
+            elif newest is not None:
+                await self.take(newest.policy)
         except PolicyRefused as error:
             self._reject(error)
-        else:
-            if newest is not None:
-                self._take(newest.policy)
 
     async def take(self, newest: Policy) -> None:
         """Put an approved policy in force, or have it wait until it is effective. Raises PolicyRefused.
@@ -212,16 +206,18 @@ class PolicyInForce:
         self.metrics.policy_expiry.set(policy.expires_ns / limits.SECOND_NS)
         self.audit.note("policy-in-force", version=policy.version, digest=policy.digest)
 
-    def _look(self) -> tuple[tuple[int, int], ...]:
-        seen: list[tuple[int, int]] = []
-        for path in (self.path, signature_path(self.path)):
-            try:
-                facts = path.stat()
-            except OSError:
-                seen.append((0, 0))
-            else:
-                seen.append((facts.st_mtime_ns, facts.st_size))
-        return tuple(seen)
+
+def stamps(path: Path) -> tuple[tuple[int, int], ...]:
+    """Return by what a document and its signatures are seen to be other ones: times and sizes; zeros for no file."""
+    seen: list[tuple[int, int]] = []
+    for each in (path, signature_path(path)):
+        try:
+            facts = each.stat()
+        except OSError:
+            seen.append((0, 0))
+        else:
+            seen.append((facts.st_mtime_ns, facts.st_size))
+    return tuple(seen)
 
 
 def signature_path(path: Path) -> Path:

@@ -118,7 +118,7 @@ async def test_a_policy_that_officers_approved_is_taken_over(world: World) -> No
     assert shipped_policy("KOR") != GENEROUS
     async with origin_side(world, "KOR") as origin:
         world.set_policy("KOR", GENEROUS)
-        origin.policy.reload()
+        await origin.policy.refresh()
         assert origin.policy.current.version == 2
 
 
@@ -127,7 +127,7 @@ async def test_the_last_good_policy_stays(world: World, trick: Callable[[World],
     async with origin_side(world, "KOR") as origin:
         before = origin.policy.current
         trick(world)
-        origin.policy.reload()
+        await origin.policy.refresh()
         assert origin.policy.current is before
         assert origin.policy.metrics.registry.get_sample_value("vedette_policy_rejected_total") == 1.0
 
@@ -143,9 +143,9 @@ async def test_a_gateway_does_not_start_with_it(world: World, trick: Callable[[W
 async def test_an_older_signed_policy_does_not_come_back(world: World) -> None:
     async with origin_side(world, "KOR") as origin:
         world.set_policy("KOR", GENEROUS)
-        origin.policy.reload()
+        await origin.policy.refresh()
         world.set_policy("KOR", shipped_policy("KOR"))
-        origin.policy.reload()
+        await origin.policy.refresh()
         assert origin.policy.current.version == 2
 
 
