@@ -43,7 +43,7 @@ test: compiled lint ## everything that must hold after every commit (under ten m
 test-all: compiled lint ## the same and the slow suites
 	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-bench: compiled ## latency beside a bare relay, and what a policy costs (BENCH=policy: only that); writes out/bench.json
+bench: compiled ## latency beside a bare relay, policies, fusion (BENCH=policy or fusion: only that); writes out/bench.json
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 generate: $(READY) ## write the Python side of protos/

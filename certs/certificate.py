@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certs.identity import CERTIFICATE_FAULTS, MemberId, Role, identity_of_uri, trust_domain
+from certs.identity import CERTIFICATE_FAULTS, MemberId, Role, fingerprint_of, identity_of_uri, trust_domain
 from certs.private import write_private
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ class Issued:
 
     @property
     def fingerprint(self) -> str:
-        """Return what a revocation names: SHA-256 of the DER, hexadecimal."""
-        der = x509.load_pem_x509_certificate(self.certificate_pem).public_bytes(Encoding.DER)
-        return hashlib.sha256(der).hexdigest()
+        """Return what a revocation names."""
+        return fingerprint_of(x509.load_pem_x509_certificate(self.certificate_pem))
 
     def write(self, stem: Path) -> None:
         """Write `<stem>.pem` and, readable by the owner only, `<stem>.key`. Raises FileExistsError."""

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Final, NewType
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from vedette.v1.content_pb2 import Mode
 
@@ -162,10 +161,19 @@ class Leaf:
     """What a certificate says of itself; nobody has vouched for it yet."""
 
     identity: Identity
-    fingerprint: str  # SHA-256 of the DER, hexadecimal: what a revocation names
+    fingerprint: str  # what a revocation names: see `fingerprint_of`
     not_before: datetime
     not_after: datetime
     is_authority: bool
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """Return what a revocation names: SHA-256 of what the issuer signed (TBSCertificate, RFC 5280), hexadecimal.
+
+    Not of the whole DER: of any ECDSA signature (r, s) there is a second one, (r, n - s), and a reader of BIT STRINGs
+    overlooks some bits. Whoever stole a key could write a withdrawn certificate in another way, and go on.
+    """
+    return hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest()
 
 
 def read_leaf(pem: bytes) -> Leaf:
@@ -208,7 +216,7 @@ def _read_leaf(pem: bytes) -> Leaf:
         raise IdentityError(Kind.NOT_A_MEMBER, f"the certificate must have exactly one URI name, not {len(uris)}")
     return Leaf(
         identity=identity_of_uri(uris[0]),
-        fingerprint=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+        fingerprint=fingerprint_of(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         is_authority=authority,

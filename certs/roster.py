@@ -136,7 +136,7 @@ class Members:
     threshold: int  # how many national roots must sign the next version
     members: Mapping[MemberId, Member]
     pairs: Mapping[tuple[MemberId, MemberId], Pair]
-    revoked: frozenset[str]  # SHA-256 of withdrawn certificates, hexadecimal
+    revoked: frozenset[str]  # fingerprints of withdrawn certificates: `certs.identity.fingerprint_of`
 
     def nations(self) -> tuple[MemberId, ...]:
         """Return the codes of all members that are not hubs, sorted."""

@@ -1,8 +1,9 @@
 """Going down without losing anybody: a hub that is told to stop says goodbye first.
 
-In two steps, both inside `limits.DRAIN_S`. `begin`: every stream sends Goodbye, Follow streams end, Submit streams
-still take what is under way; nobody new comes in. `finish`: Submit streams stop reading, send the receipts that are
-owed and end. What was received and not receipted is sent again by its origin, to us or to the next hub.
+In two steps, both inside `limits.DRAIN_S`. `begin`: every stream sends Goodbye, Follow streams send nothing more and
+wait for their followers to hang up, Submit streams still take what is under way; nobody new comes in. `finish`: Follow
+streams end, Submit streams stop reading, send the receipts that are owed and end. What was received and not receipted
+is sent again by its origin, to us or to the next hub.
 """
 
 from __future__ import annotations

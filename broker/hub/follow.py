@@ -124,6 +124,7 @@ class Following:
             follower.wake.clear()
             if self._parts.drain.begun:
                 await self._context.write(FollowResponse(goodbye=GOODBYE).SerializeToString())
+                await self._hung_up(follower, reading)
                 return
             response = FollowResponse()
             if self._answer is not None:
@@ -139,6 +140,12 @@ class Following:
                 self._frame_at_ns = self._parts.clock.monotonic_ns()
             elif follower.idle or not self._credits:
                 await follower.wake.wait()
+
+    async def _hung_up(self, follower: Follower, reading: asyncio.Task[None]) -> None:
+        """Wait until the follower ends the stream. If we did, while it writes, gRPC would drop what it has not read."""
+        while not (reading.done() or self._parts.drain.finishing):
+            follower.wake.clear()
+            await follower.wake.wait()
 
     async def _linger(self, follower: Follower) -> None:
         """Let the normal lane gather company, if the last frame left only just now and nothing urgent waits.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from broker.demo.process import free_port
 from broker.demo.world import OPERATOR, make_world, running
 from certs import issue
-from tests.bench import policy, policy_impact, policy_proof
+from tests.bench import fusion, policy, policy_impact, policy_proof
 from tests.bench.figures import Figures, Row, figures, middle
 from tests.bench.first import first_acknowledgement_s
 
@@ -39,13 +39,19 @@ RELAYS = {"relay": "ram", "relay, fsync": "fsync"}
 def main() -> int:
     """Exit status: 0 measured, whatever the marks; 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="make bench BENCH='…'")
-    parser.add_argument("only", nargs="?", choices=["policy"], help="what a release policy costs, and nothing else")
+    parser.add_argument("only", nargs="?", choices=["policy", "fusion"], help="what policies or fusion cost and reach")
+    parser.add_argument("part", nargs="*", metavar="PART", help=f"of fusion: {', '.join(fusion.parts())}")
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.only == "policy":
         write({"policy": policy_figures()})
+        return 0
+    if unknown := set(options.part) - set(fusion.parts()):
+        parser.error(f"no part of fusion: {', '.join(sorted(unknown))}")
+    if options.only == "fusion":
+        write({"fusion": fusion_figures(options.part or fusion.parts())})
         return 0
     count = int(options.rate * options.seconds)
     runs: dict[str, list[Figures]] = {"vedette": [], **{name: [] for name in RELAYS}}
@@ -59,6 +65,7 @@ def main() -> int:
         firsts = {what: first_acknowledgement_s(folder / what, what) for what in ("hub", "gateway")}
     report = summary(runs, firsts, options.rate)
     report["policy"] = policy_figures()
+    report["fusion"] = fusion_figures(fusion.parts())
     show(report)
     write(report)
     return 0
@@ -70,8 +77,18 @@ def policy_figures() -> list[dict[str, Any]]:
     for what, part in (("decisions", policy), ("proofs", policy_proof), ("impact", policy_impact)):
         say(f"release policies: {what}")
         for row in part.rows():
-            held = "reached" if row.held else "MISSED"
-            print(f"{held}: {row.name}: {row.value:.3g} {row.unit} (at most {row.mark:g})")
+            print(row)
+            found.append(row)
+    return [asdict(row) for row in found]
+
+
+def fusion_figures(parts: list[str]) -> list[dict[str, Any]]:
+    """Measure and print what the fusion core reaches."""
+    found: list[Row] = []
+    for part in parts:
+        say(f"fusion: {part}")
+        for row in fusion.rows(part):
+            print(row, flush=True)
             found.append(row)
     return [asdict(row) for row in found]
 

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure, and the most that it may be."""
+    """One figure, and the most that it may be, or the least."""
 
     name: str
     value: float
     unit: str
     mark: float
+    at_least: bool = False
 
     @property
     def held(self) -> bool:
         """Whether the mark is reached."""
-        return self.value <= self.mark
+        return self.value >= self.mark if self.at_least else self.value <= self.mark
+
+    def __str__(self) -> str:
+        held, bound = "reached" if self.held else "MISSED", "at least" if self.at_least else "at most"
+        return f"{held}: {self.name}: {self.value:.3g} {self.unit} ({bound} {self.mark:g})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,54 @@ STANDING_CONFLICT: Standing.ValueType  # 3
 """the contributors contradict each other; both alternatives stand in contributions"""
 Global___Standing: _TypeAlias = Standing  # noqa: Y015
 
+class _Motion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MotionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Motion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOTION_UNSPECIFIED: _Motion.ValueType  # 0
+    """not known yet"""
+    MOTION_BURNING: _Motion.ValueType  # 1
+    MOTION_BALLISTIC: _Motion.ValueType  # 2
+    """falls as a thrown stone does, within what the reports can tell"""
+    MOTION_NON_BALLISTIC: _Motion.ValueType  # 3
+    """glides or turns: an impact area says less than it seems to"""
+
+class Motion(_Motion, metaclass=_MotionEnumTypeWrapper): ...
+
+MOTION_UNSPECIFIED: Motion.ValueType  # 0
+"""not known yet"""
+MOTION_BURNING: Motion.ValueType  # 1
+MOTION_BALLISTIC: Motion.ValueType  # 2
+"""falls as a thrown stone does, within what the reports can tell"""
+MOTION_NON_BALLISTIC: Motion.ValueType  # 3
+"""glides or turns: an impact area says less than it seems to"""
+Global___Motion: _TypeAlias = Motion  # noqa: Y015
+
+class _Part:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PART_UNSPECIFIED: _Part.ValueType  # 0
+    """not known"""
+    PART_BODY: _Part.ValueType  # 1
+    """what the warning is about"""
+    PART_DEBRIS: _Part.ValueType  # 2
+    """a stage or a fragment: it parted from another object in flight"""
+
+class Part(_Part, metaclass=_PartEnumTypeWrapper): ...
+
+PART_UNSPECIFIED: Part.ValueType  # 0
+"""not known"""
+PART_BODY: Part.ValueType  # 1
+"""what the warning is about"""
+PART_DEBRIS: Part.ValueType  # 2
+"""a stage or a fragment: it parted from another object in flight"""
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
 class _AckLevel:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -815,12 +863,24 @@ class Contribution(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     INFLUENCE_M_FIELD_NUMBER: _builtins.int
     FLAGGED_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_S_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_SIGMA_S_FIELD_NUMBER: _builtins.int
+    POSITION_OFFSET_M_FIELD_NUMBER: _builtins.int
+    POSITION_OFFSET_SIGMA_M_FIELD_NUMBER: _builtins.int
+    AREA_ALONE_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     message_count: _builtins.int
     influence_m: _builtins.float
     """how far the impact point would move without this nation"""
     flagged: _builtins.bool
     """contradicts the others"""
+    consistency: _builtins.float
+    """Squared normalised distance of its own track from what all others say, over the number of terms: 1 is expected."""
+    clock_offset_s: _builtins.float
+    """Its clock less that of the others, estimated in this picture alone; with one standard deviation."""
+    clock_offset_sigma_s: _builtins.float
+    position_offset_sigma_m: _builtins.float
     @_builtins.property
     def launch(self) -> Global___LaunchDetection:
         """its newest"""
@@ -831,6 +891,14 @@ class Contribution(_message.Message):
     def impact(self) -> Global___ImpactPrediction: ...
     @_builtins.property
     def status(self) -> Global___EventStatus: ...
+    @_builtins.property
+    def position_offset_m(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Its position less that of the others, as far as it stays the same; ECEF east, north and up at the object."""
+
+    @_builtins.property
+    def area_alone(self) -> _measures_pb2.Area:
+        """In a conflict: where the impact would be expected by this nation's word alone."""
+
     def __init__(
         self,
         *,
@@ -842,14 +910,37 @@ class Contribution(_message.Message):
         status: Global___EventStatus | None = ...,
         influence_m: _builtins.float | None = ...,
         flagged: _builtins.bool = ...,
+        consistency: _builtins.float | None = ...,
+        clock_offset_s: _builtins.float | None = ...,
+        clock_offset_sigma_s: _builtins.float | None = ...,
+        position_offset_m: _abc.Iterable[_builtins.float] | None = ...,
+        position_offset_sigma_m: _builtins.float | None = ...,
+        area_alone: _measures_pb2.Area | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_influence_m", b"_influence_m", "impact", b"impact", "influence_m", b"influence_m", "launch", b"launch", "status", b"status", "track", b"track"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_s", b"_clock_offset_s", "_clock_offset_sigma_s", b"_clock_offset_sigma_s", "_consistency", b"_consistency", "_influence_m", b"_influence_m", "_position_offset_sigma_m", b"_position_offset_sigma_m", "area_alone", b"area_alone", "clock_offset_s", b"clock_offset_s", "clock_offset_sigma_s", b"clock_offset_sigma_s", "consistency", b"consistency", "impact", b"impact", "influence_m", b"influence_m", "launch", b"launch", "position_offset_sigma_m", b"position_offset_sigma_m", "status", b"status", "track", b"track"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_influence_m", b"_influence_m", "flagged", b"flagged", "impact", b"impact", "influence_m", b"influence_m", "launch", b"launch", "message_count", b"message_count", "origin", b"origin", "status", b"status", "track", b"track"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_s", b"_clock_offset_s", "_clock_offset_sigma_s", b"_clock_offset_sigma_s", "_consistency", b"_consistency", "_influence_m", b"_influence_m", "_position_offset_sigma_m", b"_position_offset_sigma_m", "area_alone", b"area_alone", "clock_offset_s", b"clock_offset_s", "clock_offset_sigma_s", b"clock_offset_sigma_s", "consistency", b"consistency", "flagged", b"flagged", "impact", b"impact", "influence_m", b"influence_m", "launch", b"launch", "message_count", b"message_count", "origin", b"origin", "position_offset_m", b"position_offset_m", "position_offset_sigma_m", b"position_offset_sigma_m", "status", b"status", "track", b"track"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clock_offset_s: _TypeAlias = _typing.Literal["clock_offset_s"]  # noqa: Y015
+    _WhichOneofArgType__clock_offset_s: _TypeAlias = _typing.Literal["_clock_offset_s", b"_clock_offset_s"]  # noqa: Y015
+    _WhichOneofReturnType__clock_offset_sigma_s: _TypeAlias = _typing.Literal["clock_offset_sigma_s"]  # noqa: Y015
+    _WhichOneofArgType__clock_offset_sigma_s: _TypeAlias = _typing.Literal["_clock_offset_sigma_s", b"_clock_offset_sigma_s"]  # noqa: Y015
+    _WhichOneofReturnType__consistency: _TypeAlias = _typing.Literal["consistency"]  # noqa: Y015
+    _WhichOneofArgType__consistency: _TypeAlias = _typing.Literal["_consistency", b"_consistency"]  # noqa: Y015
     _WhichOneofReturnType__influence_m: _TypeAlias = _typing.Literal["influence_m"]  # noqa: Y015
     _WhichOneofArgType__influence_m: _TypeAlias = _typing.Literal["_influence_m", b"_influence_m"]  # noqa: Y015
+    _WhichOneofReturnType__position_offset_sigma_m: _TypeAlias = _typing.Literal["position_offset_sigma_m"]  # noqa: Y015
+    _WhichOneofArgType__position_offset_sigma_m: _TypeAlias = _typing.Literal["_position_offset_sigma_m", b"_position_offset_sigma_m"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_s) -> _WhichOneofReturnType__clock_offset_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_sigma_s) -> _WhichOneofReturnType__clock_offset_sigma_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__consistency) -> _WhichOneofReturnType__consistency | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__influence_m) -> _WhichOneofReturnType__influence_m | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position_offset_sigma_m) -> _WhichOneofReturnType__position_offset_sigma_m | None: ...
 
 Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
 
@@ -882,6 +973,65 @@ class Disagreement(_message.Message):
 Global___Disagreement: _TypeAlias = Disagreement  # noqa: Y015
 
 @_typing.final
+class ObjectAssessment(_message.Message):
+    """What the picture says of an object beside its state and its impact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    MOTION_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    IMPLAUSIBLE_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    OVERFLOWN_FIELD_NUMBER: _builtins.int
+    BURNOUT_AT_FIELD_NUMBER: _builtins.int
+    FORMER_OBJECT_IDS_FIELD_NUMBER: _builtins.int
+    PARTED_FROM_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.bytes
+    motion: Global___Motion.ValueType
+    part: Global___Part.ValueType
+    implausible: _builtins.bool
+    """Apogee, range and time of flight do not fit together: one of them is wrong, or it does not fall freely."""
+    parted_from: _builtins.bytes
+    """The object that this one was a part of, as far as the recipient was told."""
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the 95 % impact area touches, ISO 3166-2 (`JP-02`), in the order of the alphabet."""
+
+    @_builtins.property
+    def overflown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the ground track flies over before the impact, ISO 3166-2, in the order of flight."""
+
+    @_builtins.property
+    def burnout_at(self) -> _timestamp_pb2.Timestamp:
+        """When the motor burnt out."""
+
+    @_builtins.property
+    def former_object_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Names under which the recipient knew this object before: it was renumbered, or two turned out to be one."""
+
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.bytes = ...,
+        motion: Global___Motion.ValueType = ...,
+        part: Global___Part.ValueType = ...,
+        implausible: _builtins.bool = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        overflown: _abc.Iterable[_builtins.str] | None = ...,
+        burnout_at: _timestamp_pb2.Timestamp | None = ...,
+        former_object_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        parted_from: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["burnout_at", b"burnout_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burnout_at", b"burnout_at", "former_object_ids", b"former_object_ids", "implausible", b"implausible", "motion", b"motion", "object_id", b"object_id", "overflown", b"overflown", "part", b"part", "parted_from", b"parted_from", "regions", b"regions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectAssessment: _TypeAlias = ObjectAssessment  # noqa: Y015
+
+@_typing.final
 class FusedEvent(_message.Message):
     """The fused picture of one event for one recipient, made only from what that recipient was sent."""
 
@@ -898,9 +1048,13 @@ class FusedEvent(_message.Message):
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     DISAGREEMENTS_FIELD_NUMBER: _builtins.int
     MERGED_EVENT_IDS_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    PARTED_FROM_EVENT_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.bytes
     revision: _builtins.int
     standing: Global___Standing.ValueType
+    parted_from_event_id: _builtins.bytes
+    """The track number under which the recipient knew this event before it was found to be one of several."""
     @_builtins.property
     def basis(self) -> Global___Basis: ...
     @_builtins.property
@@ -919,6 +1073,10 @@ class FusedEvent(_message.Message):
     def merged_event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Track numbers that were found to be this same event; they are not used again."""
 
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectAssessment]:
+        """One per object of `tracks`, and for objects that were lost or have ended."""
+
     def __init__(
         self,
         *,
@@ -933,10 +1091,12 @@ class FusedEvent(_message.Message):
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
         disagreements: _abc.Iterable[Global___Disagreement] | None = ...,
         merged_event_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        objects: _abc.Iterable[Global___ObjectAssessment] | None = ...,
+        parted_from_event_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "launch", b"launch", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "contributions", b"contributions", "disagreements", b"disagreements", "event_id", b"event_id", "impacts", b"impacts", "launch", b"launch", "merged_event_ids", b"merged_event_ids", "revision", b"revision", "standing", b"standing", "status", b"status", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "contributions", b"contributions", "disagreements", b"disagreements", "event_id", b"event_id", "impacts", b"impacts", "launch", b"launch", "merged_event_ids", b"merged_event_ids", "objects", b"objects", "parted_from_event_id", b"parted_from_event_id", "revision", b"revision", "standing", b"standing", "status", b"status", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,12 +37,14 @@ class HubThatGoes(BusyHub):
 
     async def Follow(  # noqa: N802 - gRPC's name
         self,
-        request_iterator: AsyncIterator[exchange_pb2.FollowRequest],  # noqa: ARG002 - gRPC's interface
+        request_iterator: AsyncIterator[exchange_pb2.FollowRequest],
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - as above
     ) -> AsyncIterator[exchange_pb2.FollowResponse]:
         yield exchange_pb2.FollowResponse(welcome=exchange_pb2.FollowWelcome(schema_version=1, head=bytes(8)))
         for frame in self._frames:
             yield frame
+        async for _ in request_iterator:  # as the hub does: the follower hangs up
+            pass
 
 
 async def test_all_that_came_before_the_hub_went_is_in_the_inbox(world: Authority, audit: AuditTrail) -> None:
