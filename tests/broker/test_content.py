@@ -18,7 +18,7 @@ from broker.content import (
     parse_strict,
     set_leaves,
 )
-from broker.leaves import node_of
+from broker.leaves import node_of, schema_lines
 from broker.refusal import Reason, Refused
 from vedette.v1 import content_pb2, envelope_pb2, measures_pb2, options_pb2
 from vedette.v1.content_pb2 import Content
@@ -340,3 +340,9 @@ def test_leaves_are_of_bodies_under_policy_alone() -> None:
 def test_the_schema_digest_names_the_messages() -> None:
     assert SCHEMA_DIGEST.startswith("sha256:")
     assert len(SCHEMA_DIGEST) == len("sha256:") + 64
+
+
+def test_what_a_picture_says_makes_no_policy_another() -> None:
+    messages = {line.split()[1].rsplit(".", 1)[0] for line in schema_lines() if line.startswith("field ")}
+    assert {"vedette.v1.Content", "vedette.v1.TrackUpdate", "vedette.v1.SecurityLabel"} <= messages
+    assert not messages & {"vedette.v1.FusedEvent", "vedette.v1.ObjectAssessment", "vedette.v1.Tick"}
