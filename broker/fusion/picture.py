@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy, limits
+from broker.fusion.assessment import assessment
 from broker.fusion.contribution import place_of
 from broker.fusion.disagreement import disagreements
 from broker.fusion.estimate import merged
@@ -69,16 +70,18 @@ def fused_event(
     state, reason = outcome(event, nodes, now_ns, is_confirmed=standing != content_pb2.STANDING_UNCONFIRMED)
     objects = flying(event, nodes)
     launch = _launch(number, live, event.objects)
+    told = [(one, track) for one in objects[:TRACKS_MAX] if (track := _track(number, one, launch)) is not None]
     fused = content_pb2.FusedEvent(
         event_id=number,
         standing=standing,
         status=content_pb2.EventStatus(event_id=number, state=state, reason=reason),
         launch=launch,
-        tracks=[track for one in objects[:TRACKS_MAX] if (track := _track(number, one, launch)) is not None],
+        tracks=[track for _, track in told],
         impacts=_impacts(number, live, objects),
         contributions=_contributions(live, gone, refused)[:CONTRIBUTIONS_MAX],
         disagreements=disagreements(live, gone, refused),
         merged_event_ids=sorted(merged_numbers),
+        objects=[assessment(track.object_id, one) for one, track in told],
     )
     return _fitted(fused)
 
@@ -357,8 +360,8 @@ def _fitted(fused: content_pb2.FusedEvent) -> content_pb2.FusedEvent:
 
 def _shortened(fused: content_pb2.FusedEvent) -> bool:
     """Leave out the least important part; False if there is nothing more that can be spared."""
-    least = next((part for part in (fused.tracks, fused.impacts) if len(part) > 1), None)
-    spare = (fused.merged_event_ids, fused.disagreements, fused.contributions, fused.impacts)
+    least = next((part for part in (fused.tracks, fused.objects, fused.impacts) if len(part) > 1), None)
+    spare = (fused.merged_event_ids, fused.disagreements, fused.contributions, fused.objects, fused.impacts)
     part = least if least is not None else next((part for part in spare if part), None)
     if part is None:
         return False
