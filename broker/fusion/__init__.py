@@ -11,6 +11,7 @@ history       an object's reports in order, with exact replay when one comes lat
 impact        where and when it comes down, and where it rose
 board         all events, as they follow from the messages that stand
 outcome       what is so of an event at a time, and whether it is over
+regions, outlines   which regions (ISO 3166-2) an area touches and a ground track flies over
 assessment    what is said of an object beside its state and its impact
 picture, disagreement   the FusedEvent that is published
 register      track numbers and revisions, as they follow from the log
