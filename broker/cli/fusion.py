@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
 from broker.cli import Exit
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from broker.gateway.logbook import Logbook
+
 __all__ = ["fusion"]
+
+STORE: Final = "sqlite"  # the one that can be read beside its owner
 
 
 @click.group()
 def fusion() -> None:
-    """Recompute fused pictures."""
+    """Recompute fused pictures, and compare them with those that the hub sent."""
 
 
 @fusion.command()
@@ -40,3 +51,102 @@ def replay(log: TextIO, recipient: str) -> None:
     except (BadLine, UnicodeDecodeError) as error:
         click.echo(f"{log.name}: {error}", err=True)
         raise SystemExit(Exit.CHECK_FAILED) from error
+
+
+_DATA: Final = click.option(
+    "--data", type=click.Path(file_okay=False, exists=True, path_type=Path), help="The gateway's data_dir, or a copy."
+)
+_SETTINGS: Final = click.option(
+    "--settings", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="The gateway's settings instead."
+)
+
+
+@fusion.command()
+@_DATA
+@_SETTINGS
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="A folder in which the next run finds where this one ended, and goes on there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def verify(data: Path | None, settings: Path | None, keep: Path | None, *, as_json: bool) -> None:
+    """Recompute every picture that the hub sent, from the nation's own log, and compare bytes.
+
+    The log is the inbox of the nation's gateway, which may be running: its store is only read. Nothing is sent. A log
+    that is no longer kept from its beginning cannot say what earlier records led to: use --keep before it is that old.
+
+    Exit: 0 all agree, 1 some differ or were left out, 2 wrong usage, or the store cannot be read, 5 none differs, but
+    some could not be checked, for part of the log is missing here.
+    """
+    from broker.cli.fusion_text import json_of, lines_of
+    from broker.gateway.verify import verify as verified
+
+    with _logbook(data, settings, "verifying") as log:
+        found = verified(log, keep)
+    click.echo(json.dumps(json_of(found), sort_keys=True) if as_json else "\n".join(lines_of(found)))
+    if found.has_differences:
+        sys.exit(Exit.CHECK_FAILED)
+    sys.exit(Exit.UNVERIFIED if found.has_unchecked else Exit.OK)
+
+
+@fusion.command()
+@_DATA
+@_SETTINGS
+def export(data: Path | None, settings: Path | None) -> None:
+    """Write the nation's log as `vedette fusion replay` reads it, to standard output.
+
+    What nations sent and the Ticks, in the order of the log at the hub; not the pictures, nor canaries. It has all that
+    the nation was released: treat it as the strictest of it. Replaying it gives the same pictures but for their basis,
+    since a file has other positions than the hub's log; to compare bytes, use `verify`.
+    """
+    from broker.gateway.export import lines
+
+    with _logbook(data, settings, "exporting") as log:
+        for line in lines(log):
+            click.echo(line)
+
+
+@contextmanager
+def _logbook(data: Path | None, settings_file: Path | None, what: str) -> Iterator[Logbook]:
+    """Open the nation's log. What prevents reading it is wrong usage here: 1 says that a picture differs."""
+    from broker.gateway.logbook import Logbook
+    from broker.store import StoreError
+    from broker.store.beside import Beside
+
+    try:
+        with Beside(_folder(data, settings_file) / f"gateway.{STORE}") as store, _progress(what) as progress:
+            yield Logbook(store, progress)
+    except StoreError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _folder(data: Path | None, settings_file: Path | None) -> Path:
+    """Return the gateway's data_dir."""
+    from broker.gateway.settings import GatewaySettings
+    from broker.settings import SettingsError, read_settings
+
+    if data is not None:
+        return data
+    if settings_file is None:
+        raise click.UsageError("name the gateway's --data or its --settings")
+    try:
+        settings = read_settings(settings_file, GatewaySettings)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    if settings.store != STORE:
+        raise click.UsageError(f"the store {settings.store} cannot be read beside the gateway, only {STORE}")
+    return settings.data_dir
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error, for people; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -19,9 +19,9 @@ from broker import limits
 from broker.clock import timestamp
 from broker.envelope import lane_of
 from broker.fusion.view import fused_content
-from broker.hub.picture import PUBLISHER
 from broker.limits import MILLISECOND_NS, SECOND_NS
 from broker.refusal import Reason, reason_name
+from broker.views.picture import PUBLISHER
 from certs.signature import leaf_hash, seal_batch
 from vedette.v1.envelope_pb2 import BodyForm, Envelope, Precedence, RoutingHeader
 from vedette.v1.exchange_pb2 import SubmitHello, SubmitOutcome, SubmitRequest, SubmitResponse
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from broker.clock import Clock
-    from broker.hub.picture import Revision, RevisionKey
+    from broker.views.picture import Revision, RevisionKey
     from certs.keyring import Keyring
     from vedette.v1.content_pb2 import Mode
     from vedette.v1.exchange_pb2_grpc import ExchangeAsyncStub

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.clock import SystemClock
-from broker.hub import checkpoint
-from broker.hub.picture import Picture
 from broker.hub.publish import Publisher
 from broker.members import MembersInForce
 from broker.refusal import Reason
 from broker.rpc import CHANNEL_OPTIONS, refusal_of
+from broker.views import checkpoint
+from broker.views.picture import Picture
 from certs import tls
 from certs.keyring import Keyring
 from vedette.v1.exchange_pb2 import Delivery, FollowHello, FollowRequest, FollowResponse
@@ -41,7 +41,7 @@ import grpc.aio  # isort: skip
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from broker.hub.picture import RevisionKey
+    from broker.views.picture import RevisionKey
     from vedette.v1.exchange_pb2_grpc import ExchangeAsyncStub
 
 log = logging.getLogger(__name__)

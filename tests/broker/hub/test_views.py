@@ -14,13 +14,13 @@ from prometheus_client import generate_latest
 
 from broker import geodesy, limits
 from broker.clock import SystemClock, timestamp
-from broker.hub import checkpoint
-from broker.hub.picture import Picture
 from broker.hub.publish import Publisher
 from broker.hub.server import serving
 from broker.hub.views import Views
 from broker.limits import SECOND_NS
 from broker.members import MembersInForce
+from broker.views import checkpoint
+from broker.views.picture import Picture
 from certs.keyring import Keyring
 from certs.signature import leaf_hash, verify_seal
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2, measures_pb2
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from broker.hub.picture import RevisionKey
     from broker.hub.server import Hub
     from broker.hub.settings import HubSettings
+    from broker.views.picture import RevisionKey
     from certs.issue import Authority
     from tests.broker.hub.conftest import Following, Line, Speaker
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker import limits
-from broker.clock import nanoseconds
 from broker.fusion.view import View
+from broker.instant import nanoseconds
 from broker.labels import Label, join
 from vedette.v1.content_pb2 import Content, Exercise, FusedEvent, Mode
 from vedette.v1.envelope_pb2 import Envelope, RoutingHeader, SecurityLabel

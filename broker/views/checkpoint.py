@@ -13,8 +13,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.fusion.view import View
-from broker.hub.picture import Drawing, Picture, Revision, RevisionKey, ViewKey
 from broker.labels import Label
+from broker.views.picture import Drawing, Picture, Revision, RevisionKey, ViewKey
 from vedette.v1.content_pb2 import Exercise, FusedEvent, Mode
 from vedette.v1.envelope_pb2 import Classification, SecurityLabel
 
