@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Arrivals = list[tuple[float, content_pb2.Content]]
 CODES: Final = ("KOR", "USA", "JPN")
 LATE_MAX_S: Final = 60.0
-FLIGHTS: Final = (
+FLIGHTS: Final[tuple[dict[str, float], ...]] = (
     {},
     {"lat_deg": 40.2, "lon_deg": 126.3, "azimuth_deg": 85.0},
     {"lat_deg": 41.5, "lon_deg": 129.0},
@@ -162,7 +162,7 @@ def _plain(event: content_pb2.FusedEvent) -> bytes:
     plain = content_pb2.FusedEvent()
     plain.CopyFrom(event)
     for name in ("event_id", "revision", "basis", "merged_event_ids", "parted_from_event_id"):
-        plain.ClearField(name)  # type: ignore[arg-type] # the names stand above
+        plain.ClearField(name)
     plain.status.ClearField("event_id")
     plain.launch.ClearField("event_id")
     for part in (*plain.tracks, *plain.impacts, *plain.objects):
