@@ -13,6 +13,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from google.protobuf.message import DecodeError
+
 from broker import limits
 from broker.fusion.board import Forecast
 from broker.fusion.contribution import Place, contribution_of, unusable
@@ -139,7 +141,7 @@ def load(data: bytes) -> View:
             )
         view.packed = {_raw(number): Packed(_raw(ids), _raw(blob)) for number, ids, blob in document["packed"]}
         view.forgotten = {_node_key(node): (_raw(number), last) for node, number, last in document["forgotten"]}
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, DecodeError) as error:
         raise ValueError("not a checkpoint of a View") from error
     return view
 

@@ -1,7 +1,7 @@
 """Checkpoints of a Picture: where a fusion process that starts again goes on, instead of at the beginning of the log.
 
 One file per recipient. It is a convenience and never a truth: a file that is missing, damaged, of another version or
-of another log is passed over, and the log is folded from its beginning with the same result.
+of another recipient or log is passed over, and the log is folded from its beginning with the same result.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(directory: Path, recipient: str) -> Picture:
         text = _path(directory, recipient).read_text(encoding="ascii")
         digest, text = text[:_HASH_CHARS], text[_HASH_CHARS:]
         if hashlib.sha256(text.encode()).hexdigest() == digest:
-            return _decode(json.loads(text))
+            return _decode(json.loads(text), recipient)
         log.warning("checkpoint of %s is damaged: folding the log from its beginning", recipient)
     except FileNotFoundError:
         pass
@@ -87,15 +87,17 @@ def _encode(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _decode(made: dict[str, Any]) -> Picture:
-    if made["format"] != FORMAT:
-        raise ValueError(made["format"])
+def _decode(made: dict[str, Any], recipient: str) -> Picture:
+    if made["format"] != FORMAT or made["recipient"] != recipient:  # one nation's picture is never another's
+        raise ValueError(f"{made['format']} of {made['recipient']}")
     cursor = made["cursor"]
     picture = Picture(made["recipient"], cursor, _bytes(made["resume"]), saved=cursor)
     for one in made["views"]:
         exercise, origin, (heard_at, heard_ns) = _exercise_of(one["exercise"]), one["origin"], one["heard"]
         key = ViewKey(Mode.ValueType(one["mode"]), one["exercise_id"])
         view = View.restore(_bytes(one["view"]))
+        if (view.recipient, view.mode, view.exercise_id) != (recipient, *key):
+            raise ValueError("a View under another name")
         picture.drawings[key] = Drawing(view, exercise, origin, _label_of(one["label"]), heard_at, heard_ns)
     for mode, exercise_id, exercise_text, event_text, label_text in made["pending"]:
         key = ViewKey(Mode.ValueType(mode), exercise_id)

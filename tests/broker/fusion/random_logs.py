@@ -151,11 +151,15 @@ def final_picture(revisions: Sequence[content_pb2.FusedEvent]) -> list[bytes]:
     """Return what was published last of every event that somebody still speaks of, without names of our own making.
 
     Track numbers and revisions follow from the log; so do the names of objects, which are made from numbers, and
-    whether an event was ever seen that is no longer one.
+    whether an event was ever shown that all took back: what was taken back before it came is never shown.
     """
     newest = {event.event_id: event for event in revisions}
     merged = {number for event in newest.values() for number in event.merged_event_ids}
-    return sorted(_plain(event) for number, event in newest.items() if number not in merged and event.contributions)
+    return sorted(
+        _plain(event)
+        for number, event in newest.items()
+        if number not in merged and event.status.state != content_pb2.EVENT_STATE_NOT_A_LAUNCH
+    )
 
 
 def _plain(event: content_pb2.FusedEvent) -> bytes:
