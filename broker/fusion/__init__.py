@@ -5,8 +5,9 @@ ledger        the set of messages: duplicates, corrections, cancellations
 node          what one origin says of one event
 compare       whether two tracks are one object, two words of one event
 associate     which belong together
-kalman, models, estimate   where an object is and how it moves: two models, burning and falling
-unrolled      the sums of these, written out
+estimate, models   where an object is and how it moves: two models, burning and falling
+kernel, unrolled   their arithmetic on packed numbers, and its sums written out; compiled where that is wanted
+kalman        the little linear algebra that is left beside them
 history       an object's reports in order, with exact replay when one comes late or goes
 impact        where and when it comes down, and where it rose
 board         all events, as they follow from the messages that stand

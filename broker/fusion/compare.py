@@ -8,7 +8,7 @@ strongest evidence, then launch and impact, then reach alone: an object first se
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -124,12 +124,12 @@ def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Samp
     report = sample.report
     gap_s = (report.time_ns - known.time_ns) / SECOND_NS
     apart_m = math.dist(report.position_m, known.falling_state[:3])
-    width_m = math.sqrt(known.falling_noise[0][0] + known.falling_noise[1][1] + known.falling_noise[2][2])
+    width_m = math.sqrt(estimate.position_variance(known))
     width_m += math.sqrt(report.noise[0][0] + report.noise[1][1] + report.noise[2][2]) + 2.0 * report.bias_m
     if apart_m > FAR_M + FAR_SPEED_MPS * gap_s + 6.0 * width_m:
         return FAR_DISTANCE, 0.0
     # What follows from biases is of use for the next report only, and there is none here.
-    state, noise = estimate.merged(estimate.advance(replace(known, biases=()), report.time_ns))
+    state, noise = estimate.merged(estimate.advance(estimate.without_biases(known), report.time_ns))
     if report.bias_m < COARSE_BIAS_M or early.is_coarser_than(COARSE_BIAS_M):
         extra = report.bias_m * report.bias_m + REGISTRATION_SIGMA_M * REGISTRATION_SIGMA_M
         spread = [[noise[i][j] + report.noise[i][j] + (extra if i == j else 0.0) for j in range(3)] for i in range(3)]

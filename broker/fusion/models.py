@@ -5,6 +5,9 @@
 
 The covariance of the falling model goes along with the gradient of gravity; its white noise is what gravity with J2
 leaves out, and in the air the doubt about the drag.
+
+What is here is compiled where a compiler is at hand (broker/jit.py): numbers, tuples of numbers, and functions of this
+kind that are imported by name; nothing that has no meaning for a processor.
 """
 
 from __future__ import annotations
@@ -12,13 +15,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from broker import geodesy
-from broker.fusion import unrolled
+from broker.geodesy import EARTH_RATE_RADPS, GM_M3PS2, ballistic_acceleration, drag_per_speed, gravity
 
 if TYPE_CHECKING:
-    from broker.fusion.kalman import Matrix, State
+    from broker.fusion.kalman import State
+    from broker.geodesy import Vector
 
-__all__ = ["burning_flow", "burning_moved", "burning_spread", "falling_flow", "falling_moved", "falling_spread"]
+__all__ = ["JERK_DENSITY", "burning_moved", "falling_flow", "falling_moved"]
 
 JERK_DENSITY: Final = 4.0  # m2/s5: about 2 m/s2 of change in a second
 COAST_DENSITY: Final = 1e-6  # m2/s3: what gravity with J2 leaves out
@@ -48,10 +51,10 @@ def burning_moved(state: State, step_s: float) -> State:
     )
 
 
-def _without_air(position: geodesy.Vector, velocity: geodesy.Vector) -> geodesy.Vector:
+def _without_air(position: Vector, velocity: Vector) -> Vector:
     """Return gravity, Coriolis and centrifugal acceleration: drag is part of the motor's push."""
-    gx, gy, gz = geodesy.gravity(*position)
-    turn = geodesy.EARTH_RATE_RADPS
+    gx, gy, gz = gravity(*position)
+    turn = EARTH_RATE_RADPS
     return (
         gx + turn * (turn * position[0] + 2.0 * velocity[1]),
         gy + turn * (turn * position[1] - 2.0 * velocity[0]),
@@ -59,37 +62,17 @@ def _without_air(position: geodesy.Vector, velocity: geodesy.Vector) -> geodesy.
     )
 
 
-def burning_spread(noise: Matrix, step_s: float) -> Matrix:
-    """Return the burning model's covariance: three integrations and white jerk."""
-    return unrolled.burning_spread(noise, step_s, JERK_DENSITY * step_s)
-
-
-def burning_flow(step_s: float) -> Matrix:
-    """Return how the burning model's later state depends on its earlier one."""
-    half = 0.5 * step_s * step_s
-    rows = []
-    for k in range(9):
-        row = [0.0] * 9
-        row[k] = 1.0
-        if k + 3 < 9:  # noqa: PLR2004 - nine terms
-            row[k + 3] = step_s
-        if k + 6 < 9:  # noqa: PLR2004 - nine terms
-            row[k + 6] = half
-        rows.append(tuple(row))
-    return tuple(rows)
-
-
 def falling_moved(state: State, step_s: float) -> State:
     """Return the falling model's mean (Runge-Kutta of fourth order)."""
     x, y, z, u, v, w = state
     half = 0.5 * step_s
-    a1, b1, c1 = geodesy.ballistic_acceleration((x, y, z), (u, v, w))
+    a1, b1, c1 = ballistic_acceleration((x, y, z), (u, v, w))
     u2, v2, w2 = u + half * a1, v + half * b1, w + half * c1
-    a2, b2, c2 = geodesy.ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2))
+    a2, b2, c2 = ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2))
     u3, v3, w3 = u + half * a2, v + half * b2, w + half * c2
-    a3, b3, c3 = geodesy.ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3))
+    a3, b3, c3 = ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3))
     u4, v4, w4 = u + step_s * a3, v + step_s * b3, w + step_s * c3
-    a4, b4, c4 = geodesy.ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4))
+    a4, b4, c4 = ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4))
     sixth = step_s / 6.0
     return (
         x + sixth * (u + 2.0 * (u2 + u3) + u4),
@@ -101,39 +84,33 @@ def falling_moved(state: State, step_s: float) -> State:
     )
 
 
-def falling_flow(state: State, step_s: float) -> tuple[Matrix, float]:
-    """Return how the falling model's later state depends on its earlier one, and the density of its white noise."""
+def falling_flow(state: State, step_s: float) -> tuple[State, float]:
+    """Return how the falling model's later state depends on its earlier one (row by row), and its noise, m2/s3."""
     x, y, z, u, v, w = state
     squared = x * x + y * y + z * z
-    pull = geodesy.GM_M3PS2 / (squared * math.sqrt(squared))
-    turn = geodesy.EARTH_RATE_RADPS
+    pull = GM_M3PS2 / (squared * math.sqrt(squared))
+    turn = EARTH_RATE_RADPS
     three = 3.0 * pull / squared
     spin = turn * turn - pull
     g_xx, g_yy, g_zz = three * x * x + spin, three * y * y + spin, three * z * z - pull
     g_xy, g_xz, g_yz = three * x * y, three * x * z, three * y * z
     speed = math.sqrt(u * u + v * v + w * w)
-    drag = geodesy.drag_per_speed((x, y, z), speed)
+    drag = drag_per_speed((x, y, z), speed)
     half, cube = 0.5 * step_s * step_s, step_s * step_s * step_s / 6.0
     turned, slowed = 2.0 * turn, -drag
     flow = (
-        (1.0 + half * g_xx, half * g_xy, half * g_xz,
-         step_s + half * slowed + cube * g_xx, half * turned + cube * g_xy, cube * g_xz),
-        (half * g_xy, 1.0 + half * g_yy, half * g_yz,
-         cube * g_xy - half * turned, step_s + half * slowed + cube * g_yy, cube * g_yz),
-        (half * g_xz, half * g_yz, 1.0 + half * g_zz,
-         cube * g_xz, cube * g_yz, step_s + half * slowed + cube * g_zz),
-        (step_s * g_xx, step_s * g_xy, step_s * g_xz,
-         1.0 + step_s * slowed + half * g_xx, step_s * turned + half * g_xy, half * g_xz),
-        (step_s * g_xy, step_s * g_yy, step_s * g_yz,
-         half * g_xy - step_s * turned, 1.0 + step_s * slowed + half * g_yy, half * g_yz),
-        (step_s * g_xz, step_s * g_yz, step_s * g_zz,
-         half * g_xz, half * g_yz, 1.0 + step_s * slowed + half * g_zz),
+        1.0 + half * g_xx, half * g_xy, half * g_xz,
+        step_s + half * slowed + cube * g_xx, half * turned + cube * g_xy, cube * g_xz,
+        half * g_xy, 1.0 + half * g_yy, half * g_yz,
+        cube * g_xy - half * turned, step_s + half * slowed + cube * g_yy, cube * g_yz,
+        half * g_xz, half * g_yz, 1.0 + half * g_zz,
+        cube * g_xz, cube * g_yz, step_s + half * slowed + cube * g_zz,
+        step_s * g_xx, step_s * g_xy, step_s * g_xz,
+        1.0 + step_s * slowed + half * g_xx, step_s * turned + half * g_xy, half * g_xz,
+        step_s * g_xy, step_s * g_yy, step_s * g_yz,
+        half * g_xy - step_s * turned, 1.0 + step_s * slowed + half * g_yy, half * g_yz,
+        step_s * g_xz, step_s * g_yz, step_s * g_zz,
+        half * g_xz, half * g_yz, 1.0 + step_s * slowed + half * g_zz,
     )  # fmt: skip
     doubt = DRAG_DOUBT * drag * speed
     return flow, COAST_DENSITY + doubt * doubt * DRAG_DOUBT_S
-
-
-def falling_spread(flow: Matrix, noise: Matrix, density: float, step_s: float) -> Matrix:
-    """Return the falling model's covariance: along its flow, with white acceleration of that density."""
-    place, cross, speed = density * step_s * step_s * step_s / 3.0, density * step_s * step_s / 2.0, density * step_s
-    return unrolled.falling_spread(flow, noise, place, cross, speed)

@@ -1,112 +1,174 @@
-"""What is written out gives the bits of the loops that it stands for."""
+"""What is written out is what the matrices say; numpy and scipy are the oracles."""
 
 from __future__ import annotations
 
-import math
-import random
-from functools import reduce
-from itertools import product
-from operator import add
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
-from broker.fusion import kalman, models, unrolled
+from broker.fusion import kernel, models, unrolled
+from broker.fusion.unrolled import LINK, SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from numpy.typing import NDArray
 
-    from broker.fusion.kalman import Matrix
+    Numbers = NDArray[np.float64]
 
-CHANCE = random.Random(1)  # noqa: S311 - a test's numbers
-BOTH = (unrolled.BURNING, unrolled.FALLING)
-
-
-def matrix(rows: int, columns: int) -> Matrix:
-    return tuple(tuple(CHANCE.gauss(0.0, 10.0) for _ in range(columns)) for _ in range(rows))
+CHANCE = np.random.default_rng(1)
+MODELS = {9: (1, 10, 0), 6: (55, 61, 27)}  # where the state, the covariance and what follows from a bias stand
 
 
-def covariance(terms: int) -> Matrix:
-    """Return a covariance that is not quite symmetric, as rounding makes them."""
-    root = matrix(terms, terms)
-    return tuple(
-        tuple(math.fsum(map(math.prod, zip(one, two, strict=True))) * (1.0 + 1e-15 * CHANCE.random()) for two in root)
-        for one in root
+def test_each_matrix_has_its_place_and_no_two_share_one() -> None:
+    for size in (3, 6, 9):
+        places = [unrolled.triangle(size, row, column) for row in range(size) for column in range(row, size)]
+        assert places == list(range(size * (size + 1) // 2))
+        assert unrolled.triangle(size, 2, 0) == unrolled.triangle(size, 0, 2)
+
+
+def covariance(terms: int, scale: float = 30.0) -> Numbers:
+    root = CHANCE.normal(0.0, scale, (terms, terms))
+    return np.asarray(root @ root.T)
+
+
+def some(count: int) -> list[float]:
+    """Return the numbers of an estimate with so many biases."""
+    numbers: list[float] = [0.3]
+    for terms in MODELS:
+        noise = covariance(terms)
+        numbers += CHANCE.normal(0.0, 100.0, terms).tolist()
+        numbers += [float(noise[row, column]) for row in range(terms) for column in range(row, terms)]
+    numbers += CHANCE.normal(0.0, 5.0, LINK * count).tolist()
+    return numbers
+
+
+def state_of(s: list[float], terms: int) -> Numbers:
+    first = MODELS[terms][0]
+    return np.array(s[first : first + terms])
+
+
+def noise_of(s: list[float], terms: int) -> Numbers:
+    first = MODELS[terms][1]
+    return np.array([[s[first + unrolled.triangle(terms, a, b)] for b in range(terms)] for a in range(terms)])
+
+
+def link_of(s: list[float], terms: int, index: int) -> Numbers:
+    first = SIZE + LINK * index + MODELS[terms][2]
+    return np.array(s[first : first + 3 * terms]).reshape(terms, 3)
+
+
+def mixture(weight: float, one: Numbers, p: Numbers, two: Numbers, q: Numbers) -> tuple[Numbers, Numbers]:
+    away = one - two
+    return weight * one + (1 - weight) * two, weight * p + (1 - weight) * q + weight * (1 - weight) * np.outer(
+        away, away
     )
 
 
-def total(terms: Iterable[float]) -> float:
-    """Return the terms added from the left: from Python 3.12 on, `sum` does better than that."""
-    return reduce(add, terms, 0.0)
+def close(found: Numbers, expected: Numbers) -> bool:
+    return np.allclose(found, expected, rtol=1e-9, atol=1e-9 * float(np.abs(expected).max()))
 
 
-def product_of(one: Matrix, two: Matrix) -> Matrix:
-    return tuple(
-        tuple(total(a * b for a, b in zip(row, column, strict=True)) for column in zip(*two, strict=True))
-        for row in one
-    )
+def test_a_blend_is_the_mixture_of_both_models_and_of_what_depends_on_biases() -> None:
+    before = some(2)
+    s = list(before)
+    unrolled.blend(s, 0.8, 0.1, 400.0)
+    unrolled.blend_links(s, 2, 0.8, 0.1)
+    burning, falling = state_of(before, 9), state_of(before, 6)
+    padded = np.concatenate([falling, np.zeros(3)])
+    mean, noise = mixture(0.8, burning, noise_of(before, 9), padded, block_diag(noise_of(before, 6), 400.0 * np.eye(3)))
+    assert close(state_of(s, 9), mean)
+    assert close(noise_of(s, 9), noise)
+    mean, noise = mixture(0.1, burning[:6], noise_of(before, 9)[:6, :6], falling, noise_of(before, 6))
+    assert close(state_of(s, 6), mean)
+    assert close(noise_of(s, 6), noise)
+    for index in range(2):
+        one, two = link_of(before, 9, index), link_of(before, 6, index)
+        assert close(link_of(s, 9, index), 0.8 * one + 0.2 * np.vstack([two, np.zeros((3, 3))]))
+        assert close(link_of(s, 6, index), 0.1 * one[:6] + 0.9 * two)
 
 
-def turned(one: Matrix) -> Matrix:
-    return tuple(zip(*one, strict=True))
+def test_what_is_said_of_both_models_together_is_their_mixture() -> None:
+    s, out = some(0), [0.0] * kernel.MERGED_SIZE
+    unrolled.merged(s, out)
+    mean, noise = mixture(0.3, state_of(s, 9)[:6], noise_of(s, 9)[:6, :6], state_of(s, 6), noise_of(s, 6))
+    assert close(np.array(out[:6]), mean)
+    assert close(np.array(out[6:]), noise[np.triu_indices(6)])
 
 
-@pytest.mark.parametrize(("terms", "size"), list(product(BOTH, (3, 6))))
-def test_an_exact_report_is_taken_as_a_coarse_one_without_a_bias_would_be(terms: int, size: int) -> None:
-    for _ in range(50):
-        state, measured = matrix(2, terms)
-        noise, measured_noise = covariance(terms), covariance(size)
-        links = [matrix(terms, 3)]
-        none = ((0.0, 0.0, 0.0),) * terms
-        exact, coarse = (
-            kalman.corrected(state, noise, measured[:size], measured_noise, kalman.Links(links, own, 0.0), common=False)
-            for own in (None, none)
-        )
-        assert exact == kalman.Corrected(
-            coarse.state, coarse.noise, coarse.links[:1], coarse.distance, coarse.log_likelihood
-        )
+def test_covariances_and_what_depends_on_biases_go_along_the_flow() -> None:
+    before, step_s, jerk = some(2), 0.7, 3.0
+    s = list(before)
+    flow = CHANCE.normal(0.0, 1.0, (6, 6))
+    third = np.diag(np.ones(6), 3)
+    burning_flow = np.eye(9) + step_s * third + 0.5 * step_s**2 * third @ third
+    unrolled.spread_burning(s, step_s, jerk)
+    unrolled.spread_falling(s, tuple(flow.ravel().tolist()), 7.0, 5.0, 3.0)
+    unrolled.flow_links(s, 2, step_s, tuple(flow.ravel().tolist()))
+    t = step_s
+    white = jerk * np.array([[t**4 / 20, t**3 / 8, t**2 / 6], [t**3 / 8, t**2 / 3, t / 2], [t**2 / 6, t / 2, 1.0]])
+    assert close(noise_of(s, 9), burning_flow @ noise_of(before, 9) @ burning_flow.T + np.kron(white, np.eye(3)))
+    white = np.array([[7.0, 5.0], [5.0, 3.0]])
+    assert close(noise_of(s, 6), flow @ noise_of(before, 6) @ flow.T + np.kron(white, np.eye(3)))
+    for index in range(2):
+        assert close(link_of(s, 9, index), burning_flow @ link_of(before, 9, index))
+        assert close(link_of(s, 6, index), flow @ link_of(before, 6, index))
 
 
-@pytest.mark.parametrize("terms", BOTH)
-def test_a_mixture_is_that_of_its_loops(terms: int) -> None:
-    weight, (one, two) = 0.3, matrix(2, terms)
-    one_noise, two_noise = covariance(terms), covariance(terms)
-    rest = 1.0 - weight
-    away = [a - b for a, b in zip(one, two, strict=True)]
-    expected = tuple(
-        tuple(weight * p + rest * q + weight * rest * a * b for p, q, b in zip(row, other, away, strict=True))
-        for row, other, a in zip(one_noise, two_noise, away, strict=True)
-    )
-    mean = tuple(weight * a + rest * b for a, b in zip(one, two, strict=True))
-    assert unrolled.mixture_of(weight, one, one_noise, two, two_noise) == (mean, expected)
+TAKERS = {
+    (9, 3, False): unrolled.burning_3,
+    (9, 6, False): unrolled.burning_6,
+    (9, 3, True): unrolled.burning_own,
+    (6, 3, False): unrolled.falling_3,
+    (6, 6, False): unrolled.falling_6,
+    (6, 3, True): unrolled.falling_own,
+}
 
 
-@pytest.mark.parametrize("terms", BOTH)
-def test_what_follows_from_a_bias_moves_on_as_in_its_loops(terms: int) -> None:
-    flow, one, two = matrix(terms, terms), matrix(terms, 3), matrix(terms, 3)
-    assert unrolled.TIMES[terms](flow, one) == product_of(flow, one)
-    assert unrolled.WEIGHED[terms](0.3, one, two) == tuple(
-        tuple(0.3 * a + (1.0 - 0.3) * b for a, b in zip(*rows, strict=True)) for rows in zip(one, two, strict=True)
-    )
+@pytest.mark.parametrize(("terms", "size", "own"), TAKERS)
+def test_a_report_is_taken_as_schmidt_and_kalman_say(terms: int, size: int, *, own: bool) -> None:
+    # The state with all three biases as one larger state: the biases are considered and never estimated.
+    before = some(3)
+    others, variance, weight = 2, 90.0, 1.5
+    s, noise = list(before), covariance(size)
+    measured = CHANCE.normal(0.0, 100.0, size)
+    z = measured.tolist() + noise[np.triu_indices(size)].tolist()
+    distance, determinant = TAKERS[terms, size, own](s, others, z, weight, variance if own else 0.0)
+    x, p = state_of(before, terms), noise_of(before, terms)
+    seen, link = np.eye(size, terms), link_of(before, terms, others) if own else np.zeros((terms, 3))
+    bias = np.eye(size, 3) if own else np.zeros((size, 3))
+    column = p @ seen.T + link @ bias.T
+    spread = seen @ column + bias @ link.T @ seen.T + variance * bias @ bias.T + weight * noise
+    gain = column @ np.linalg.inv(spread)
+    miss = measured - x[:size]
+    assert distance == pytest.approx(miss @ np.linalg.solve(spread, miss), rel=1e-9)
+    assert determinant == pytest.approx(np.linalg.det(spread), rel=1e-9)
+    assert close(state_of(s, terms), x + gain @ miss)
+    assert close(noise_of(s, terms), p - gain @ column.T)
+    for index in range(others):
+        part = link_of(before, terms, index)
+        assert close(link_of(s, terms, index), part - gain @ seen @ part)
+    if own:
+        assert close(link_of(s, terms, others), link - gain @ (seen @ link + variance * bias))
+    else:
+        assert close(link_of(s, terms, others), link_of(before, terms, others))
 
 
-def test_the_falling_models_covariance_goes_along_its_flow() -> None:
-    flow, noise = matrix(6, 6), covariance(6)
-    moved = product_of(product_of(flow, noise), turned(flow))
-    assert unrolled.falling_spread(flow, noise, 0.0, 0.0, 0.0) == moved
-    white = models.falling_spread(flow, noise, 2.0, 3.0)
-    for row, column in product(range(6), repeat=2):
-        at = (row % 3 == column % 3, row // 3 + column // 3)
-        extra = {(True, 0): 18.0, (True, 1): 9.0, (True, 2): 6.0}.get(at, 0.0)
-        assert white[row][column] == moved[row][column] + extra
+def test_what_nobody_can_explain_leaves_every_number_as_it_was() -> None:
+    before = some(1)
+    s = list(before)
+    z = [1e7, 1e7, 1e7, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    assert not kernel.taken(s, list(before), z, 1, 0.0, True)
+    assert s == before
 
 
-def test_the_burning_models_covariance_goes_along_its_flow() -> None:
-    noise, step_s = covariance(9), 0.7
-    flow = models.burning_flow(step_s)
-    moved = product_of(product_of(flow, noise), turned(flow))
-    found = models.burning_spread(noise, step_s)
-    jerk = models.JERK_DENSITY * step_s
-    powers = [jerk * step_s**power / divisor for power, divisor in ((4, 20.0), (3, 8.0), (2, 6.0))]
-    assert [found[0][column] - moved[0][column] for column in (0, 3, 6)] == pytest.approx(powers, abs=1e-9)
-    assert found[6][6] - moved[6][6] == pytest.approx(jerk)
+def test_the_falling_models_flow_is_the_gradient_of_its_motion() -> None:
+    state = (-3.1e6, 3.9e6, 4.3e6, 900.0, 2500.0, 3000.0)
+    flow = np.array(models.falling_flow(state, 0.5)[0]).reshape(6, 6)
+    for column, reach in enumerate((10.0,) * 3 + (0.1,) * 3):
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = list(state)
+            moved[column] += sign * reach
+            ends.append(np.array(models.falling_moved(tuple(moved), 0.5)))
+        assert np.allclose((ends[0] - ends[1]) / (2.0 * reach), flow[:, column], atol=2e-6)
