@@ -173,7 +173,6 @@ def value(*, runs: int, seed: int, kinds: tuple[str, ...], as_json: bool, plot: 
     report comes, how much of the flight can be seen, how large the impact area is, and when it is below 1000 km2. Takes
     some seconds a run; says on standard error how far it is. The same runs and seed give the same output.
     """
-
     from broker.exercise.value import KINDS, measure
     from broker.exercise.value_plot import svg
     from broker.exercise.value_table import document, lines
