@@ -12,18 +12,29 @@ Decisions are a function of the set of messages, never of their arrival:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from broker.fusion.compare import UNKNOWN, Evidence, Sample, Verdict, compare_events, compare_tracks, version
+from broker.fusion.compare import (
+    COARSE_BIAS_M,
+    UNKNOWN,
+    Evidence,
+    Sample,
+    Verdict,
+    compare_events,
+    compare_tracks,
+    version,
+)
+from broker.fusion.overlap import COMPARED_MAX, Overlap
+from broker.fusion.verdict import are_alike, judged, judged_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Sequence
 
     from broker.fusion.contribution import Key, NodeKey, TrackKey
     from broker.fusion.node import LocalTrack, Node
 
-__all__ = ["Links", "Matcher", "grouped", "with_coarse"]
+__all__ = ["Matcher", "with_coarse"]
 
 K = TypeVar("K", bound="Hashable")
 
@@ -35,14 +46,7 @@ class _Comparison:
     evidence: Evidence | None = None
     settled_at: Key | None = None
     samples: dict[Key, tuple[tuple[Key, ...], Sample]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Links(Generic[K]):
-    """What operators said of pairs."""
-
-    same: frozenset[frozenset[K]] = frozenset()
-    apart: frozenset[frozenset[K]] = frozenset()
+    overlap: Overlap = field(default_factory=Overlap)
 
 
 class Matcher:
@@ -87,7 +91,13 @@ class Matcher:
         if known.evidence is None:
             early, late = (one, two) if one.order[0] < two.order[0] else (two, one)
             known.settled_at, known.evidence = compare_tracks(early, late, known.samples)
-        return known.evidence
+        if one.is_coarser_than(COARSE_BIAS_M) or two.is_coarser_than(COARSE_BIAS_M):
+            return replace(known.evidence, count=COMPARED_MAX)  # more will never be known of them
+        whole = known.overlap.of(*((one, two) if one.key < two.key else (two, one)))
+        is_own = one.key[0] == two.key[0]
+        if is_own and are_alike(one, two):
+            return judged_alike(known.evidence, [found for _, found in known.samples.values()], whole)
+        return judged(known.evidence, whole, own=is_own)
 
     def nodes(self, one: Node, two: Node) -> Evidence:
         """Compare what two origins (or two systems of one) say of an event."""
@@ -111,26 +121,6 @@ class Matcher:
         return best
 
 
-def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Links[K]) -> list[list[K]]:
-    """Return the members, given in fold order, in groups that belong together; the operators' word holds always."""
-    groups: list[list[K]] = []
-    for unit in _linked(members, links.same):
-        best: tuple[Evidence, int] | None = None
-        for index, group in enumerate(groups):
-            if any(frozenset((one, other)) in links.apart for one in unit for other in group):
-                continue
-            found = [compare(one, other) for one in unit for other in group]
-            if max(found).verdict is Verdict.DIFFERENT or min(found).verdict is not Verdict.SAME:
-                continue
-            if best is None or min(found) < best[0]:
-                best = (min(found), index)
-        if best is None:
-            groups.append(list(unit))
-        else:
-            groups[best[1]].extend(unit)
-    return groups
-
-
 def with_coarse(groups: Sequence[list[K]], coarse: Container[K], compare: Callable[[K, K], Evidence]) -> list[list[K]]:
     """Return the groups; those of coarse members alone go into the sharp one that they fit best and do not contradict.
 
@@ -151,22 +141,3 @@ def with_coarse(groups: Sequence[list[K]], coarse: Container[K], compare: Callab
         else:
             alone.append(group)
     return sharp + alone
-
-
-def _linked(members: Sequence[K], same: Iterable[frozenset[K]]) -> list[list[K]]:
-    """Return the members in order; those that an operator called the same as one unit, where the first stands."""
-    unit_of: dict[K, list[K]] = {member: [member] for member in members}
-    for link in same:
-        units = [unit_of[key] for key in link if key in unit_of]
-        for unit in units[1:]:
-            if unit is not units[0]:
-                units[0].extend(unit)
-                for key in unit:
-                    unit_of[key] = units[0]
-    place = {member: index for index, member in enumerate(members)}
-    result: list[list[K]] = []
-    for member in members:
-        unit = unit_of[member]
-        if min(unit, key=place.__getitem__) == member:
-            result.append(sorted(unit, key=place.__getitem__))
-    return result

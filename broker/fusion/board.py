@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate, impact
-from broker.fusion.associate import Links, Matcher, grouped, with_coarse
+from broker.fusion.associate import Matcher, with_coarse
 from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict
 from broker.fusion.contribution import Report
+from broker.fusion.grouping import Links, grouped
 from broker.fusion.history import Entry, History
 from broker.fusion.node import Node
 from broker.limits import SECOND_NS
@@ -273,15 +274,18 @@ class Board:
         """Read the operators' words anew; say whether they changed."""
         if not self._linking and not self._links.same and not self._links.apart:
             return False
-        same: set[frozenset[NodeKey]] = set()
-        apart: set[frozenset[NodeKey]] = set()
-        for contribution in self._linking.values():
+        said: dict[frozenset[NodeKey], bool] = {}  # the newest word on each pair, newest first
+        for contribution in sorted(self._linking.values(), key=lambda one: one.key, reverse=True):
             own = contribution.node_key
-            for identities, pairs in ((contribution.same, same), (contribution.not_same, apart)):
+            for identities, is_same in ((contribution.not_same, False), (contribution.same, True)):
                 for identity in identities:
                     others = {other.node_key for other in self._standing.get(identity, ()) if other.event_id}
-                    pairs |= {frozenset((own, other)) for other in others if other != own}
-        links = Links(frozenset(same), frozenset(apart))
+                    for other in sorted(others - {own}):
+                        said.setdefault(frozenset((own, other)), is_same)
+        links = Links(
+            tuple(pair for pair, is_same in said.items() if is_same),
+            frozenset(pair for pair, is_same in said.items() if not is_same),
+        )
         changed, self._links = links != self._links, links
         return changed
 
@@ -307,7 +311,8 @@ class Board:
         """Make the groups anew; return the nodes of those that changed."""
         old = self.events
         nodes = sorted(self.nodes.values(), key=lambda node: node.first_key)
-        groups = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
+        grouping = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
+        groups = grouping.groups
         retracted: list[list[NodeKey]] = [[] for _ in groups]
         # What was taken back is shown where it would belong, and decides nothing.
         alone: list[NodeKey] = []
@@ -315,7 +320,7 @@ class Board:
             if node.is_retracted:
                 best = self._best(node.key, groups)
                 (alone if best is None else retracted[best]).append(node.key)
-        for group in grouped(alone, self._between, self._links):
+        for group in grouped(alone, self._between, self._links).groups:
             groups.append([])
             retracted.append(group)
         unchanged = {(event.nodes, event.retracted): event for event in old}
@@ -348,7 +353,7 @@ class Board:
         def compare(one: TrackKey, two: TrackKey) -> Evidence:
             return self._matcher.tracks(by_key[one], by_key[two])
 
-        groups = with_coarse(grouped(list(by_key), compare, NO_LINKS), coarse, compare)
+        groups = with_coarse(grouped(list(by_key), compare, NO_LINKS).groups, coarse, compare)
         known = {one.tracks: one for one in event.objects}
         objects = []
         for group in groups:

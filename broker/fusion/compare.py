@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from broker.fusion.kalman import Matrix
     from broker.fusion.node import LocalTrack, Node
 
-__all__ = ["UNKNOWN", "Evidence", "Sample", "Verdict", "compare_events", "compare_tracks", "version"]
+__all__ = [
+    "COARSE_BIAS_M",
+    "GATE",
+    "UNKNOWN",
+    "Evidence",
+    "Sample",
+    "Verdict",
+    "compare_events",
+    "compare_tracks",
+    "version",
+]
 
 GATE: Final = 21.0  # chi square, 3 terms, 1e-4
 REGISTRATION_SIGMA_M: Final = 300.0  # survey and clocks of different nations: 0.1 s at 3 km/s
@@ -62,16 +72,21 @@ class Verdict(IntEnum):
 
     SAME = 0
     UNKNOWN = 1
-    DIFFERENT = 2
+    UNLIKELY = 2  # nothing tells them apart, but one sensor gave two names
+    DIFFERENT = 3
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Evidence:
-    """A verdict and its strength: kind 0 is kinematic, 1 of launch or impact, 2 of reach alone; a low score is good."""
+    """A verdict and its strength: kind 0 is kinematic, 1 of launch or impact, 2 of reach alone; a low score is good.
+
+    `count`: at how many common times two tracks were compared, if it came to that.
+    """
 
     verdict: Verdict
     kind: int = 0
     score: float = 0.0
+    count: int = 0
 
 
 UNKNOWN: Final = Evidence(Verdict.UNKNOWN)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate
 from broker.fusion.contribution import Impact, Launch, Report, Status
+from broker.fusion.tracklet import SLOT_NS, Tracklet
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from broker.fusion.contribution import Contribution, Key, NodeKey, TrackKey
     from broker.fusion.estimate import Estimate
     from broker.fusion.history import Entry
+    from broker.fusion.tracklet import Said
 
 __all__ = ["SAMPLES", "LocalTrack", "Node"]
 
@@ -36,6 +38,7 @@ class LocalTrack:
         self.entries: dict[Key, Entry] = {}
         self.order: list[Key] = []
         self._windows: dict[Key, Estimate] = {}
+        self._tracklet = Tracklet(key)
 
     def put(self, entry: Entry) -> None:
         """Take a report in, or replace it."""
@@ -44,6 +47,7 @@ class LocalTrack:
             self.order.insert(index, entry.key)
         self.entries[entry.key] = entry
         self._forget_windows(index)
+        self._tracklet.changed(entry.key[0])
 
     def drop(self, key: Key) -> bool:
         """Take a report out; say whether it was there."""
@@ -52,12 +56,27 @@ class LocalTrack:
         index = bisect_left(self.order, key)
         del self.order[index]
         self._forget_windows(index)
+        self._tracklet.changed(key[0])
         return True
 
     @property
     def first(self) -> Entry:
         """Return the oldest report."""
         return self.entries[self.order[0]]
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """Return the first and the last common time at which the track may speak; the last is less if at none."""
+        return -(-self.order[0][0] // SLOT_NS), (self.order[-1][0] - 1) // SLOT_NS
+
+    @property
+    def generation(self) -> int:
+        """Return how often it has changed what it said before."""
+        return self._tracklet.generation
+
+    def at(self, slot: int) -> Said | None:
+        """Return where its own estimate has the object at a common time."""
+        return self._tracklet.at(slot, self.order, self.entries)
 
     def is_coarser_than(self, bias_m: float) -> bool:
         """Say whether the track is coarse, by more than so much."""
