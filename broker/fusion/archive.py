@@ -121,6 +121,7 @@ def load(data: bytes) -> View:
         view.position, view.digest = _raw(document["position"]), _raw(document["digest"])
         for line in document["messages"]:
             view.ledger.add(_contribution(line))
+        view.ledger.tombstones.clear()  # in the order in which they were set: the oldest is forgotten first
         for origin, identity in document["tombstones"]:
             view.ledger.tombstones.setdefault(origin, {})[_raw(identity)] = None
         view.board.apply(view.ledger.standing(), [])

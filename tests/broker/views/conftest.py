@@ -19,7 +19,7 @@ from broker.views.picture import PUBLISHER, Picture
 from vedette.v1 import content_pb2, envelope_pb2, exchange_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from broker.views.picture import Revision
 
@@ -114,19 +114,26 @@ class Hub:
 
     def feed(self, arrivals: Iterable[tuple[float, content_pb2.Content]], *, publish: bool = True) -> Hub:
         """Write contents in the order of their arrival, Ticks between; publish what each leads to."""
+        for _ in self.steps(arrivals, publish=publish):
+            pass
+        return self
+
+    def steps(self, arrivals: Iterable[tuple[float, content_pb2.Content]], *, publish: bool = True) -> Iterator[None]:
+        """Do the same, and stop after each record."""
         second: int | None = None
         for arrival_s, content in sorted(arrivals, key=lambda one: one[0]):
             whole = math.floor(arrival_s)
             for due in range(second + 1 if second is not None else whole, whole + 1):
-                self.tick(_ns(due))
                 second = due
+                self.tick(_ns(due))
                 if publish:
                     self.publish()
+                yield
             precedence = FLASH if content.WhichOneof("body") == "launch" else IMMEDIATE
             self.write(self.sealed(content.header.origin, content, precedence))
             if publish:
                 self.publish()
-        return self
+            yield
 
 
 def _ns(second: int) -> int:

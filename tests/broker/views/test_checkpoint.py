@@ -12,6 +12,7 @@ import pytest
 from broker.fusion.view import View
 from broker.views import checkpoint
 from broker.views.picture import Picture
+from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,18 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bytes_and_folds_nothing_twic
     (one,), (other,) = after.drawings.values(), made.picture.drawings.values()
     assert one.view.checkpoint() == other.view.checkpoint()
     assert not after.pending
+
+
+def test_what_was_taken_back_first_is_forgotten_first_after_a_restart_too(world: Any) -> None:
+    view = View("JPN", content_pb2.MODE_TEST)
+    kor = world.nation("KOR")
+    for number in range(2):
+        cancel = kor.status(f"e{number}", 10.0, content_pb2.EVENT_STATE_DETECTED)
+        cancel.header.references.add(message_id=bytes([9 - number]) * 16, relation=content_pb2.RELATION_CANCELS)
+        view.fold(position=bytes([number]), content=cancel)
+    view.ledger.forget([next(iter(view.ledger.messages))])  # as when its event is packed away: the tombstone stays
+    again = View.restore(view.checkpoint())
+    assert list(again.ledger.tombstones["KOR"]) == list(view.ledger.tombstones["KOR"])
 
 
 def test_of_another_recipient_it_is_refused(made: Any, tmp_path: Path) -> None:
