@@ -10,7 +10,8 @@ on, and the log says so. `VEDETTE_JIT=off` leaves numba out.
 * What was compiled is kept by numba, beside the source or in NUMBA_CACHE_DIR, under a name that holds the digest of
   every function and constant that went in: numba itself looks at one file only, and would go on with an old constant
   of another.
-* Loading numba takes longer than folding a short log, so nothing here happens on import.
+* Loading numba takes longer than folding a short log, so nothing here happens on import. `python -m broker.jit`
+  compiles and keeps everything ahead of time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
+import time
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +30,7 @@ from broker.fusion.kernel import MERGED_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["VARIABLE", "install", "is_wanted"]
+__all__ = ["VARIABLE", "gives_the_same", "install", "is_wanted", "put_into"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def install() -> bool:
     except Exception:  # numba's own errors have no common base; whatever they are, the interpreter is as good
         log.exception("the kernels were not compiled: the interpreter goes on")
         return False
-    if not _gives_the_same(runs):
+    if not gives_the_same(runs):
         log.error("the compiled kernels give other bits than the interpreter, which goes on")
         return False
     kernel.install(runs)
@@ -106,7 +109,7 @@ class _Compiler:
     def entry(self, function: Callable[..., Any], signature: Any) -> Any:  # noqa: ANN401 - numba's
         """Return a function compiled for these types, kept where numba keeps things."""
         digest = hashlib.sha256()
-        _into(digest.update, function, set())
+        put_into(digest.update, function, set())
         named = self._linked(function, f"{function.__name__}_{digest.hexdigest()[:16]}")
         try:
             return self._njit(named, signature, cache=True)
@@ -145,7 +148,7 @@ def _is_ours(value: object) -> bool:
     return isinstance(value, FunctionType) and value.__module__.startswith(_OURS)
 
 
-def _into(update: Callable[[bytes], None], function: Callable[..., Any], seen: set[object]) -> None:
+def put_into(update: Callable[[bytes], None], function: Callable[..., Any], seen: set[object]) -> None:
     """Put a function, and all that it depends on, into a digest."""
     if function in seen:
         return
@@ -154,7 +157,7 @@ def _into(update: Callable[[bytes], None], function: Callable[..., Any], seen: s
     update(repr((code.co_code, code.co_consts, code.co_names, code.co_varnames, function.__defaults__)).encode())
     for name, value in sorted(_globals_of(function).items()):
         if _is_ours(value):
-            _into(update, value, seen)
+            put_into(update, value, seen)
         else:
             update(f"{name}={value!r}".encode() if isinstance(value, int | float) else name.encode())
 
@@ -162,7 +165,7 @@ def _into(update: Callable[[bytes], None], function: Callable[..., Any], seen: s
 # --- a trial ----------------------------------------------------------------------------------------------------------
 
 
-def _gives_the_same(runs: Compiled) -> bool:
+def gives_the_same(runs: kernel.Runs) -> bool:
     """Say whether compiled kernels give the interpreter's bits on a flight: up through the air, out of it, and back."""
     return _trial(runs) == _trial(kernel.Interpreted())
 
@@ -187,3 +190,15 @@ def _trial(runs: kernel.Runs) -> list[object]:
     _, numbers = runs.folded(numbers + link + link, (), 25_000_000_000, 0.0, common=False)
     z = [*(a + 90_000.0 for a in at), 4e6, 0.0, 0.0, 4e6, 0.0, 4e6]
     return [*found, numbers, *(runs.folded(numbers, z, 0, variance, common=False) for variance in (0.0, 1e6))]
+
+
+def main() -> None:
+    """Compile everything and say how long that took: for whoever makes an image, so that no process waits for it."""
+    began_s = time.process_time()
+    is_compiled = install()
+    sys.stdout.write(f"compiled={is_compiled} cpu_s={time.process_time() - began_s:.1f}\n")
+    sys.exit(0 if is_compiled or not is_wanted(os.environ) else 1)
+
+
+if __name__ == "__main__":
+    main()

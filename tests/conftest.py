@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import certs
 
 assert certs.__doc__
+
+# What is compiled is compared with the interpreter in tests/broker/test_jit.py; no other test waits for a compiler.
+os.environ.setdefault("VEDETTE_JIT", "off")

@@ -37,6 +37,9 @@ def replay(log: TextIO, recipient: str) -> None:
     input. Printed is {"after": line, "fused": {FusedEvent as protojson}}; the same log gives the same bytes.
     Exit code 1 and the line's number if a line is no record, 2 if CODE is no member's code.
     """
+    import os
+
+    from broker import jit
     from broker.fusion.replay import BadLine
     from broker.fusion.replay import replay as revisions
     from certs.identity import IdentityError, member_id
@@ -45,6 +48,8 @@ def replay(log: TextIO, recipient: str) -> None:
         member_id(recipient)
     except IdentityError as error:
         raise click.BadParameter(str(error), param_hint="--recipient") from error
+    if jit.VARIABLE in os.environ:  # for long logs: loading the compiler takes longer than a short one
+        jit.install()
     try:
         for line in revisions(log, recipient=recipient):
             click.echo(line)

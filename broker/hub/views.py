@@ -5,8 +5,9 @@ nation's `Picture`, and submits what was drawn under the hub's picture key. It m
 notice. Each nation's log is a task of its own, and a fault in one picture stays in it.
 
 After a start it folds from the newest checkpoint to the head of the log before it publishes anything: by then it has
-seen in the log what was published before. With `--until-eof` it ends when its standard input does, as it does when the
-hub that started it is gone.
+seen in the log what was published before. Before it follows any log it has its kernels ready (`broker.jit`), and until
+it follows them all no picture is ready: nobody waits for a compiler in the middle of a launch. With `--until-eof` it
+ends when its standard input does, as it does when the hub that started it is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker import limits
+from broker import jit, limits
 from broker.clock import SystemClock
 from broker.hub.publish import Publisher
 from broker.members import MembersInForce
@@ -178,6 +179,7 @@ def main() -> None:
     options = _options()
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     os.nice(NICE)
+    log.info("kernels compiled=%s", jit.install())
     asyncio.run(_main(options))
 
 

@@ -381,6 +381,35 @@ async def test_pictures_come_sealed_by_the_hub_and_once_each_though_their_proces
         await picture_ready(picturing)
 
 
+async def test_no_picture_is_ready_before_its_kernels_are_and_no_warning_waits_for_them(
+    world: Authority,
+    settings_of: Callable[[Authority], HubSettings],
+    speaker: Speakers,
+    line_to: LineTo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A compiler that takes as long as we like, and then turns out to be none.
+    began, go = tmp_path / "began", tmp_path / "go"
+    slow = f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\n"
+    slow += f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.02)\nraise ImportError"
+    (tmp_path / "numba.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("VEDETTE_JIT", "on")
+    async with serving(replace(settings_of(world), pictures=True)) as hub:
+        async with asyncio.timeout(WAIT_S):
+            while not began.exists():  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.02)
+        assert hub.readiness.ready["routing"]
+        async with line_to(hub.address, world, "KOR") as kor, kor.submitting() as up:
+            (receipt,) = await up.submit(speaker("KOR").envelope("JPN", content=seen_at(0)))
+            assert receipt.outcome == exchange_pb2.SUBMIT_OUTCOME_STORED
+        await hub.readiness.look()
+        assert not hub.readiness.ready["picture"]
+        go.touch()
+        await picture_ready(hub)
+
+
 async def test_the_fusion_process_ends_with_its_hub(
     world: Authority, settings_of: Callable[[Authority], HubSettings]
 ) -> None:
