@@ -21,10 +21,10 @@ import logging
 import os
 import sys
 import time
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.fusion import kernel, unrolled
+from broker.fusion import impact, kernel, unrolled
 from broker.fusion.kernel import MERGED_SIZE
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def install() -> bool:
     except Exception:  # numba's own errors have no common base; whatever they are, the interpreter is as good
         log.exception("the kernels were not compiled: the interpreter goes on")
         return False
-    if not gives_the_same(runs):
+    if not gives_the_same(runs, runs.falls):
         log.error("the compiled kernels give other bits than the interpreter, which goes on")
         return False
     kernel.install(runs)
+    impact.install(runs.falls)
     return True
 
 
@@ -76,6 +77,11 @@ class Compiled:
         compiler = _Compiler(numba)
         self._folded = compiler.entry(kernel.folded, numba.boolean(row, row, read, number, number, real, numba.boolean))
         self._merged = compiler.entry(unrolled.merged, numba.void(read, row))
+        six = numba.types.UniTuple(real, 6)
+        self.falls = impact.Interpreted(
+            fallen=compiler.entry(impact.fallen, numba.types.Tuple((real, six))(six, real)),
+            apogee_m=compiler.entry(impact.apogee_m, real(six)),
+        )
         self._view, self._empty = np.frombuffer, np.empty
         self._nothing = np.empty(0)
         self._nothing.flags.writeable = False
@@ -129,7 +135,7 @@ class _Compiler:
 
     def _linked(self, function: Callable[..., Any], name: str) -> FunctionType:
         """Return a function of the same code that calls the compiled ones of ours, and counts as of a real file."""
-        known = {key: self._inner(value) if _is_ours(value) else value for key, value in _globals_of(function).items()}
+        known = {key: self._compiled(value, function) for key, value in _globals_of(function).items()}
         code = function.__code__.replace(co_name=name, co_qualname=name)
         if code.co_filename.startswith("<"):
             code = code.replace(co_filename=unrolled.__file__)
@@ -137,11 +143,25 @@ class _Compiler:
         made.__module__ = function.__module__
         return made
 
+    def _compiled(self, value: Any, caller: Callable[..., Any]) -> Any:  # noqa: ANN401 - whatever a module holds
+        """Return what stands for a global where `caller` is compiled."""
+        if isinstance(value, ModuleType) and value.__name__.startswith(_OURS):
+            module = ModuleType(value.__name__)
+            for name, one in _named_of(value, caller).items():
+                setattr(module, name, self._compiled(one, caller))
+            return module
+        return self._inner(value) if _is_ours(value) else value
+
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return what of its module a function names."""
     known: dict[str, Any] = function.__globals__
     return {name: known[name] for name in function.__code__.co_names if name in known}
+
+
+def _named_of(module: ModuleType, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what of another module a function names."""
+    return {name: getattr(module, name) for name in function.__code__.co_names if hasattr(module, name)}
 
 
 def _is_ours(value: object) -> bool:
@@ -155,7 +175,11 @@ def put_into(update: Callable[[bytes], None], function: Callable[..., Any], seen
     seen.add(function)
     code: CodeType = function.__code__
     update(repr((code.co_code, code.co_consts, code.co_names, code.co_varnames, function.__defaults__)).encode())
-    for name, value in sorted(_globals_of(function).items()):
+    named = _globals_of(function)
+    for value in list(named.values()):
+        if isinstance(value, ModuleType) and value.__name__.startswith(_OURS):
+            named |= _named_of(value, function)
+    for name, value in sorted(named.items()):
         if _is_ours(value):
             put_into(update, value, seen)
         else:
@@ -165,12 +189,12 @@ def put_into(update: Callable[[bytes], None], function: Callable[..., Any], seen
 # --- a trial ----------------------------------------------------------------------------------------------------------
 
 
-def gives_the_same(runs: kernel.Runs) -> bool:
+def gives_the_same(runs: kernel.Runs, falls: impact.Runs) -> bool:
     """Say whether compiled kernels give the interpreter's bits on a flight: up through the air, out of it, and back."""
-    return _trial(runs) == _trial(kernel.Interpreted())
+    return _trial(runs, falls) == _trial(kernel.Interpreted(), impact.Interpreted())
 
 
-def _trial(runs: kernel.Runs) -> list[object]:
+def _trial(runs: kernel.Runs, falls: impact.Runs) -> list[object]:
     """Return everything that the kernels say of an invented flight."""
     pack = kernel.packing
     covariance = [4e4 if row == column else 30.0 for row in range(6) for column in range(row, 6)]
@@ -189,6 +213,8 @@ def _trial(runs: kernel.Runs) -> list[object]:
     link = pack(unrolled.LINK).pack(*([1e4] * unrolled.LINK))
     _, numbers = runs.folded(numbers + link + link, (), 25_000_000_000, 0.0, common=False)
     z = [*(a + 90_000.0 for a in at), 4e6, 0.0, 0.0, 4e6, 0.0, 4e6]
+    state = tuple(runs.merged(numbers)[:6])
+    found += [falls.fallen(state, coefficient) for coefficient in (500.0, 5_000.0)] + [falls.apogee_m(state)]
     return [*found, numbers, *(runs.folded(numbers, z, 0, variance, common=False) for variance in (0.0, 1e6))]
 
 

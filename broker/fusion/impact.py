@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from broker import geodesy
 from broker.fusion.contribution import Launch, Place
@@ -21,7 +21,7 @@ from broker.fusion.estimate import merged
 from broker.limits import SECOND_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.fusion.estimate import Estimate
     from broker.fusion.kalman import Matrix, State
@@ -90,7 +90,7 @@ def predict(estimate: Estimate) -> Prediction | None:
             if ground is None:
                 return None
             points.append(ground)
-    return _prediction(estimate.time_ns, middle, points, _apogee_m(state))
+    return _prediction(estimate.time_ns, middle, points, runs.apogee_m(state))
 
 
 def is_descending(state: State, noise: Matrix) -> bool:
@@ -107,8 +107,16 @@ def fall(state: Sequence[float], coefficient_factor: float) -> Ground | None:
 
     `coefficient_factor` multiplies the nominal ballistic coefficient.
     """
-    coefficient = geodesy.BALLISTIC_COEFFICIENT_KGPM2 * coefficient_factor
-    now, height_m, passed_s = tuple(state), geodesy.height_m(*state[:3]), 0.0
+    after_s, end = runs.fallen(tuple(state), geodesy.BALLISTIC_COEFFICIENT_KGPM2 * coefficient_factor)
+    if after_s < 0.0:
+        return None
+    lat_deg, lon_deg, _ = geodesy.geodetic(*end[:3])
+    return Ground(after_s, lat_deg, lon_deg)
+
+
+def fallen(state: State, coefficient: float) -> tuple[float, State]:
+    """Return when a body in this state reaches the ground, and its state there; a time below 0 if it does not."""
+    now, height_m, passed_s = state, geodesy.height_m(*state[:3]), 0.0
     for _ in range(STEPS_MAX):
         if height_m <= 0.0:
             break
@@ -121,11 +129,20 @@ def fall(state: Sequence[float], coefficient_factor: float) -> Ground | None:
         passed_s += step_s
         now, height_m = after, after_m
         if passed_s > FLIGHT_MAX_S:
-            return None
-    if height_m > 0.0:
-        return None
-    lat_deg, lon_deg, _ = geodesy.geodetic(*now[:3])
-    return Ground(passed_s, lat_deg, lon_deg)
+            return -1.0, now
+    return (passed_s, now) if height_m <= 0.0 else (-1.0, now)
+
+
+class Runs(Protocol):
+    """What of this module is worth compiling, as in `kernel`."""
+
+    @property
+    def fallen(self) -> Callable[[State, float], tuple[float, State]]:
+        """Return `fallen`."""
+
+    @property
+    def apogee_m(self) -> Callable[[State], float]:
+        """Return `apogee_m`."""
 
 
 def ascent(estimate: Estimate) -> Launch | None:
@@ -275,7 +292,7 @@ def _to_ground(state: State, step_s: float, coefficient: float) -> tuple[float, 
     return step_s, after
 
 
-def _apogee_m(state: State) -> float:
+def apogee_m(state: State) -> float:
     """Return the height of the highest point of a trajectory without air, ahead or behind."""
     step_s = 0.0
     for _ in range(APOGEE_STEPS_MAX):
@@ -303,3 +320,20 @@ def _dot(axis: geodesy.Vector, vector: Sequence[float]) -> float:
 def _variance(noise: Matrix, axis: geodesy.Vector, first: int) -> float:
     """Return the variance along an axis, of the position (first = 0) or the velocity (3)."""
     return math.fsum([axis[i] * axis[j] * noise[first + i][first + j] for i in range(3) for j in range(3)])
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreted:
+    """As they are."""
+
+    fallen: Callable[[State, float], tuple[float, State]] = fallen
+    apogee_m: Callable[[State], float] = apogee_m
+
+
+runs: Runs = Interpreted()
+
+
+def install(other: Runs) -> None:
+    """Let another run them from now on, in this process. It must give the same bits."""
+    global runs  # noqa: PLW0603 - a property of the process, like its interpreter
+    runs = other

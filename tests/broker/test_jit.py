@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker import jit
-from broker.fusion import kernel
+from broker.fusion import impact, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,19 +114,27 @@ class Wrong(kernel.Interpreted):
 
 
 def test_kernels_that_differ_in_one_bit_are_not_used() -> None:
-    assert jit.gives_the_same(kernel.Interpreted())
-    assert not jit.gives_the_same(Wrong())
+    assert jit.gives_the_same(kernel.Interpreted(), impact.Interpreted())
+    assert not jit.gives_the_same(Wrong(), impact.Interpreted())
+    higher = impact.Interpreted(apogee_m=lambda state: math.nextafter(impact.apogee_m(state), math.inf))
+    assert not jit.gives_the_same(kernel.Interpreted(), higher)
 
 
 def test_what_was_compiled_with_another_constant_is_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
     def digest() -> str:
         found = hashlib.sha256()
-        jit.put_into(found.update, kernel.folded, set())
+        for function in (kernel.folded, impact.fallen):
+            jit.put_into(found.update, function, set())
         return found.hexdigest()
 
     before = digest()
     assert digest() == before
-    for name in ("broker.fusion.kernel.GATE_3", "broker.fusion.models.COAST_DENSITY", "broker.geodesy.J2"):
+    for name in (
+        "broker.fusion.kernel.GATE_3",
+        "broker.fusion.models.COAST_DENSITY",
+        "broker.geodesy.J2",
+        "broker.geodesy.AIR_SCALE_M",
+    ):
         with monkeypatch.context() as changed:
             changed.setattr(name, 0.5)
             assert digest() != before
