@@ -21,6 +21,7 @@ import logging
 import os
 import sys
 import time
+from importlib import import_module
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +31,7 @@ from broker.fusion.kernel import MERGED_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["VARIABLE", "gives_the_same", "install", "is_wanted", "put_into"]
+__all__ = ["VARIABLE", "Compiler", "gives_the_same", "install", "is_wanted", "put_into"]
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +70,13 @@ class Compiled:
 
     def __init__(self) -> None:
         """Compile, or load what was compiled before. Raises ImportError without numba."""
-        import numba  # noqa: PLC0415 - takes a second, and most processes never need it
-        import numpy as np  # noqa: PLC0415 - as above
+        import numpy as np  # noqa: PLC0415 - with numba, which most processes never need
+
+        numba: Any = import_module("numba")  # takes a second
 
         row, read = numba.float64[::1], numba.types.Array(numba.float64, 1, "C", readonly=True)
         number, real = numba.int64, numba.float64
-        compiler = _Compiler(numba)
+        compiler = Compiler(numba)
         self._folded = compiler.entry(kernel.folded, numba.boolean(row, row, read, number, number, real, numba.boolean))
         self._merged = compiler.entry(unrolled.merged, numba.void(read, row))
         six = numba.types.UniTuple(real, 6)
@@ -105,7 +107,7 @@ class Compiled:
         return found
 
 
-class _Compiler:
+class Compiler:
     """Compiles functions of ours together with all of ours that they call."""
 
     def __init__(self, numba: Any) -> None:  # noqa: ANN401 - a module without types
@@ -122,11 +124,16 @@ class _Compiler:
         except RuntimeError:  # nowhere to keep it: a file system that is only read
             return self._njit(named, signature, cache=False)
 
+    def outer(self, function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's
+        """Return a function compiled for whatever types it is called with; kept nowhere."""
+        return self._njit(self._linked(function, function.__name__), cache=False)
+
     def _njit(self, function: Callable[..., Any], *signature: Any, cache: bool) -> Any:  # noqa: ANN401 - numba's
         # Nothing here divides by nothing, so what that would give is no difference; to look for it takes time.
         return self._numba.njit(*signature, cache=cache, fastmath=False, error_model="numpy")(function)
 
-    def _inner(self, function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's
+    def inner(self, function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's
+        """Return a function that only what is compiled can call."""
         if function not in self._made:
             self._made[function] = self._numba.njit(
                 cache=False, fastmath=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
@@ -150,7 +157,7 @@ class _Compiler:
             for name, one in _named_of(value, caller).items():
                 setattr(module, name, self._compiled(one, caller))
             return module
-        return self._inner(value) if _is_ours(value) else value
+        return self.inner(value) if _is_ours(value) else value
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:

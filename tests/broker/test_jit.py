@@ -89,8 +89,8 @@ def test_the_arrays_of_the_compiled_kernels_give_the_bits_of_the_interpreters_li
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "environ",
-    [{}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, {"NUMBA_OPT": "0"}],
-    ids=["for this processor", "for any processor", "as it is written"],
+    [{}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}],
+    ids=["for this processor", "for any processor"],
 )
 def test_what_is_compiled_gives_the_same_bytes(
     environ: dict[str, str], interpreted: tuple[int, str], tmp_path: Path
