@@ -56,6 +56,13 @@ RANGE_SIGMA_UNKNOWN_S: Final = 60.0
 AZIMUTH_SIGMA_UNKNOWN_DEG: Final = 20.0
 POSITION_TERMS: Final = 6  # of an upper triangle
 STATE_TERMS: Final = 21
+# Where in an upper triangle, written row by row, each term of a full matrix is: by the terms and the matrix's size.
+_PLACES: Final = {
+    (terms, size): tuple(
+        tuple(min(a, b) * of - min(a, b) * (min(a, b) - 1) // 2 + abs(a - b) for b in range(size)) for a in range(size)
+    )
+    for terms, of, size in ((POSITION_TERMS, 3, 3), (STATE_TERMS, 6, 3), (STATE_TERMS, 6, 6))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,23 +275,30 @@ def _report(track: content_pb2.TrackUpdate) -> Report | None:
 def _noise(terms: Sequence[float], *, has_velocity: bool) -> tuple[tuple[float, ...], ...] | None:
     """Return the full covariance of an upper triangle, with what was not said filled in; None if it is none."""
     size = 6 if has_velocity else 3
-    full = [[0.0] * size for _ in range(size)]
-    for index in range(size):
-        sigma = POSITION_SIGMA_UNKNOWN_M if index < 3 else VELOCITY_SIGMA_UNKNOWN_MPS  # noqa: PLR2004 - a vector
-        full[index][index] = sigma * sigma
-    given = {POSITION_TERMS: 3, STATE_TERMS: 6}.get(len(terms), 0)
-    place = 0
-    for row in range(given):
-        for column in range(row, given):
-            if column < size:
-                full[row][column] = full[column][row] = terms[place]
-            place += 1
+    places = _PLACES.get((len(terms), size))
+    if places is not None:
+        said = list(terms)
+        full = [[said[place] for place in row] for row in places]
+    else:
+        full = _unsaid(size)
+        if len(terms) == POSITION_TERMS:
+            for row, column, term in zip((0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2), terms, strict=True):
+                full[row][column] = full[column][row] = term
     for index in range(size):
         least = VARIANCE_LEAST if index < 3 else VELOCITY_VARIANCE_LEAST  # noqa: PLR2004 - a vector
         if not 0.0 <= full[index][index] <= VARIANCE_MOST:
             return None
         full[index][index] = full[index][index] * (1.0 + 1e-9) + least
     return tuple(tuple(row) for row in full) if _is_positive(full) else None
+
+
+def _unsaid(size: int) -> list[list[float]]:
+    """Return what is assumed where an origin says nothing of its accuracy."""
+    full = [[0.0] * size for _ in range(size)]
+    for index in range(size):
+        sigma = POSITION_SIGMA_UNKNOWN_M if index < 3 else VELOCITY_SIGMA_UNKNOWN_MPS  # noqa: PLR2004 - a vector
+        full[index][index] = sigma * sigma
+    return full
 
 
 def _is_positive(matrix: list[list[float]]) -> bool:

@@ -44,6 +44,10 @@ class Ledger:
         key = contribution.message_key
         if key in self.messages:
             return [], []
+        if not contribution.corrects and not contribution.cancels and key not in self._correctors:
+            # What nearly always comes: it speaks of no other, and no other has spoken of it but to cancel it.
+            self.messages[key] = contribution
+            return ([], []) if self.is_cancelled(key) else ([contribution], [])
         touched = self._touched_by(contribution)
         before = {other for other in touched if self.stands(other)}
         self.messages[key] = contribution
