@@ -1,9 +1,10 @@
 """Where and when a falling object comes down, and where a rising one came from.
 
 The fall is integrated to the ellipsoid with gravity, rotation and drag (Runge-Kutta of fourth order; steps of a minute
-above the air, where that is good to a metre, and of seconds within it). The uncertainty goes along by sigma points of
-the state and of the ballistic coefficient, which nobody knows (cubature rule: Arasaratnam and Haykin 2009). While the
-motor burns there is no point of impact, and none is given.
+above the air, where that is good to a metre, and of seconds within it). The uncertainty goes along by divided
+differences of second order, in the state and in the ballistic coefficient, which nobody knows (Nørgaard, Poulsen and
+Ravn 2000: a covariance that is a sum of squares, whatever bends). While the motor burns there is no point of impact,
+and none is given.
 
 The ascent is read backwards from the first estimates of a burning object, with the proportions that rising with a
 growing acceleration has. It is rough, and its spread says so.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BURNING_MOST", "Ground", "Prediction", "ascent", "fall", "is_descending", "predict"]
 
-BURNING_MOST: Final = 0.1  # above this probability of a burning motor there is no prediction
+BURNING_MOST: Final = 0.01  # above this probability of a burning motor there is no prediction
 FLIGHT_MAX_S: Final = 5_400.0  # the longest flights reported took under 90 minutes
 AXIS_MAX_M: Final = 2_000_000.0  # a wider area says nothing
 AIR_M: Final = 110_000.0
@@ -38,6 +39,7 @@ AIR_STEP_MAX_S: Final = 8.0
 BRAKING_MAX: Final = 0.7  # of the speed in one step
 STEPS_MAX: Final = 4_000
 COEFFICIENT_SIGMA: Final = 0.7  # of the logarithm: a factor of two either way
+REACH_SQUARED: Final = 3.0  # of the differences, in variances: the kurtosis of a Gaussian
 GROUND_TOLERANCE_M: Final = 0.01
 SCALE_HEIGHTS_PER_STEP: Final = 0.8
 NEAR_APOGEE_S: Final = 5.0  # there the parabola is good to a centimetre
@@ -81,15 +83,15 @@ def predict(estimate: Estimate) -> Prediction | None:
     middle = fall(state, 1.0)
     if middle is None:
         return None
-    points: list[Ground] = []
-    size = len(state) + 1
-    for offset in _sigma_points(noise, size):
-        for sign in (1.0, -1.0):
-            moved = tuple([a + sign * b for a, b in zip(state, offset[:6], strict=True)])
-            ground = fall(moved, math.exp(sign * offset[6]))
-            if ground is None:
-                return None
-            points.append(ground)
+    points: list[tuple[Ground, Ground]] = []
+    for offset in _offsets(noise):
+        pair = [
+            fall(tuple([a + sign * b for a, b in zip(state, offset[:6], strict=True)]), math.exp(sign * offset[6]))
+            for sign in (1.0, -1.0)
+        ]
+        if pair[0] is None or pair[1] is None:
+            return None
+        points.append((pair[0], pair[1]))
     return _prediction(estimate.time_ns, middle, points, runs.apogee_m(state))
 
 
@@ -179,38 +181,53 @@ def ascent(estimate: Estimate) -> Launch | None:
     )
 
 
-def _prediction(time_ns: int, middle: Ground, points: Sequence[Ground], apogee_m: float) -> Prediction | None:
-    """Return mean and spread of the sigma points' impacts, in the plane at the middle one."""
-    count = len(points)
-    plane = []
-    for point in points:
-        distance_m, azimuth_deg = geodesy.distance_azimuth(middle.lat_deg, middle.lon_deg, point.lat_deg, point.lon_deg)
-        azimuth = math.radians(azimuth_deg)
-        plane.append((distance_m * math.sin(azimuth), distance_m * math.cos(azimuth), point.after_s))
-    east, north, after_s = (math.fsum([point[axis] for point in plane]) / count for axis in range(3))
+def _prediction(
+    time_ns: int, middle: Ground, points: Sequence[tuple[Ground, Ground]], apogee_m: float
+) -> Prediction | None:
+    """Return mean and spread of the impacts of pairs of points, in the plane at the middle one."""
+    slopes, bends = [], []
+    for one, other in points:
+        ahead, behind = _from(middle, one), _from(middle, other)
+        slopes.append([0.5 * (a - b) for a, b in zip(ahead, behind, strict=True)])
+        bends.append([0.5 * (a + b) for a, b in zip(ahead, behind, strict=True)])
+    east, north, after_s = (math.fsum([bend[axis] for bend in bends]) / REACH_SQUARED for axis in range(3))
+
+    def spread(a: int, b: int) -> float:
+        straight = math.fsum([slope[a] * slope[b] for slope in slopes])
+        bent = math.fsum([bend[a] * bend[b] for bend in bends])
+        return (straight + bent * (REACH_SQUARED - 1.0) / REACH_SQUARED) / REACH_SQUARED
+
     place = Place(
         *geodesy.destination(
             middle.lat_deg, middle.lon_deg, math.degrees(math.atan2(east, north)), math.hypot(east, north)
         ),
-        east_m2=math.fsum([(point[0] - east) ** 2 for point in plane]) / count + 1.0,
-        east_north_m2=math.fsum([(point[0] - east) * (point[1] - north) for point in plane]) / count,
-        north_m2=math.fsum([(point[1] - north) ** 2 for point in plane]) / count + 1.0,
+        east_m2=spread(0, 0) + 1.0,
+        east_north_m2=spread(0, 1),
+        north_m2=spread(1, 1) + 1.0,
     )
     major_m, _, _ = geodesy.ellipse_of_covariance(place.east_m2, place.east_north_m2, place.north_m2)
     if major_m > AXIS_MAX_M:
         return None
     return Prediction(
-        time_ns=time_ns + round(after_s * SECOND_NS),
-        time_sigma_s=math.sqrt(math.fsum([(point[2] - after_s) ** 2 for point in plane]) / count),
+        time_ns=time_ns + round((middle.after_s + after_s) * SECOND_NS),
+        time_sigma_s=math.sqrt(spread(2, 2)),
         place=place,
         apogee_m=apogee_m,
         based_on_ns=time_ns,
     )
 
 
-def _sigma_points(noise: Matrix, size: int) -> list[list[float]]:
-    """Return the columns of a square root of size * covariance, the logarithm of the coefficient as the last term."""
-    scale = math.sqrt(size)
+def _from(middle: Ground, point: Ground) -> tuple[float, float, float]:
+    """Return how far east, north and later than the middle a trajectory ends."""
+    distance_m, azimuth_deg = geodesy.distance_azimuth(middle.lat_deg, middle.lon_deg, point.lat_deg, point.lon_deg)
+    azimuth = math.radians(azimuth_deg)
+    return distance_m * math.sin(azimuth), distance_m * math.cos(azimuth), point.after_s - middle.after_s
+
+
+def _offsets(noise: Matrix) -> list[list[float]]:
+    """Return the columns of a covariance's square root, as far as we look, with the coefficient's logarithm as last."""
+    size = len(noise) + 1
+    scale = math.sqrt(REACH_SQUARED)
     lower: list[list[float]] = []
     for row in range(size - 1):
         line: list[float] = []

@@ -17,10 +17,11 @@ import struct
 from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
-from broker.fusion.models import JERK_DENSITY, burning_moved, falling_flow, falling_moved
+from broker.fusion.models import COAST_DENSITY, JERK_DENSITY, burning_moved, falling_flow, falling_moved
 from broker.fusion.unrolled import (
     FALLING_AT,
     LINK,
+    NEGLIGIBLE,
     SIZE,
     blend,
     blend_links,
@@ -32,10 +33,11 @@ from broker.fusion.unrolled import (
     falling_own,
     flow_links,
     merged,
+    spread_along,
     spread_burning,
     spread_falling,
 )
-from broker.geodesy import height_m
+from broker.geodesy import BALLISTIC_COEFFICIENT_KGPM2, height_m
 from broker.limits import SECOND_NS
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DOUBLE", "MERGED_SIZE", "Interpreted", "Runs", "folded", "install", "packing", "runs"]
 
-BURNOUT_RATE_PS: Final = 1.0 / 80.0
-REIGNITION_RATE_PS: Final = 1.0 / 3000.0
+# Sooner than burns end: a burnout must not come as a surprise, or what is claimed in the first seconds is too much.
+BURNOUT_RATE_PS: Final = 1.0 / 20.0
+REIGNITION_RATE_PS: Final = 1e-4
 REIGNITION_SIGMA_MPS2: Final = 20.0
 AIR_STEP_NS: Final = SECOND_NS
 VACUUM_STEP_NS: Final = 10 * SECOND_NS
 AIR_TOP_M: Final = 100_000.0
+AIR_KNOWN_M: Final = 20_000.0  # one standard deviation of each axis: with more, no density of the air means anything
+NO_AIR: Final = 1e30  # the ballistic coefficient that no air slows down
 PROBABILITY_LEAST: Final = 1e-6
 GATE_3: Final = 45.0  # squared normalised distance that chance does not reach, of a position
 GATE_6: Final = 60.0  # and with a velocity
@@ -88,6 +93,8 @@ def mixed(s: Row, count: int, step_s: float) -> None:
     burning, falling = s[0], 1.0 - s[0]
     after = burning * (1.0 - out) + falling * back
     stays, comes = burning * (1.0 - out) / after, burning * out / (1.0 - after)
+    # A motor that may have started again, which nothing confirms, blurs nothing of what falls.
+    comes = comes if comes > NEGLIGIBLE else 0.0
     blend(s, stays, comes, REIGNITION_SIGMA_MPS2 * REIGNITION_SIGMA_MPS2)
     if count > 0:
         blend_links(s, count, stays, comes)
@@ -97,15 +104,22 @@ def mixed(s: Row, count: int, step_s: float) -> None:
 def moved(s: Row, count: int, step_s: float) -> None:
     """Move both models on by one step."""
     f = FALLING_AT
-    flow, density = falling_flow((s[f], s[f + 1], s[f + 2], s[f + 3], s[f + 4], s[f + 5]), step_s)
-    place, cross, speed = density * step_s * step_s * step_s / 3.0, density * step_s * step_s / 2.0, density * step_s
-    spread_falling(s, flow, place, cross, speed)
+    # The variances of the place are the first, seventh and twelfth of the triangle.
+    unknown = s[f + 6] + s[f + 12] + s[f + 17] > 3.0 * AIR_KNOWN_M * AIR_KNOWN_M
+    coefficient = NO_AIR if unknown else BALLISTIC_COEFFICIENT_KGPM2
+    u, v, w = s[f + 3], s[f + 4], s[f + 5]
+    flow, braking = falling_flow((s[f], s[f + 1], s[f + 2], u, v, w), step_s, coefficient)
+    place, cross, speed = step_s * step_s * step_s / 3.0, step_s * step_s / 2.0, step_s
+    spread_falling(s, flow, COAST_DENSITY * place, COAST_DENSITY * cross, COAST_DENSITY * speed)
+    if braking > 0.0:
+        along = braking / (u * u + v * v + w * w)
+        spread_along(s, u, v, w, along * place, along * cross, along * speed)
     spread_burning(s, step_s, JERK_DENSITY * step_s)
     if count > 0:
         flow_links(s, count, step_s, flow)
     burning = burning_moved((s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9]), step_s)
     s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9] = burning
-    falling = falling_moved((s[f], s[f + 1], s[f + 2], s[f + 3], s[f + 4], s[f + 5]), step_s)
+    falling = falling_moved((s[f], s[f + 1], s[f + 2], u, v, w), step_s, coefficient)
     s[f], s[f + 1], s[f + 2], s[f + 3], s[f + 4], s[f + 5] = falling
 
 

@@ -4,7 +4,9 @@
     falling   position and velocity under gravity with J2, the Earth's rotation and nominal drag; six terms
 
 The covariance of the falling model goes along with the gradient of gravity; its white noise is what gravity with J2
-leaves out, and in the air the doubt about the drag.
+leaves out, and in the air the doubt about the drag, along the flight. Whose height is not known within a few scale
+heights of the air is moved as if there were none: what a density at one height would say of it is nonsense, and would
+make its speed seem known.
 
 What is here is compiled where a compiler is at hand (broker/jit.py): numbers, tuples of numbers, and functions of this
 kind that are imported by name; nothing that has no meaning for a processor.
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from broker.fusion.kalman import State
     from broker.geodesy import Vector
 
-__all__ = ["JERK_DENSITY", "burning_moved", "falling_flow", "falling_moved"]
+__all__ = ["COAST_DENSITY", "JERK_DENSITY", "burning_moved", "falling_flow", "falling_moved"]
 
-JERK_DENSITY: Final = 4.0  # m2/s5: about 2 m/s2 of change in a second
+JERK_DENSITY: Final = 6.0  # m2/s5: about 2.5 m/s2 of change in a second
 COAST_DENSITY: Final = 1e-6  # m2/s3: what gravity with J2 leaves out
-DRAG_DOUBT: Final = 0.5  # of the drag: nobody knows the body's
+DRAG_DOUBT: Final = 0.7  # of the drag: nobody knows the body's
 DRAG_DOUBT_S: Final = 10.0  # for so long it stays wrong in the same direction
 
 
@@ -62,17 +64,17 @@ def _without_air(position: Vector, velocity: Vector) -> Vector:
     )
 
 
-def falling_moved(state: State, step_s: float) -> State:
-    """Return the falling model's mean (Runge-Kutta of fourth order)."""
+def falling_moved(state: State, step_s: float, coefficient: float) -> State:
+    """Return the falling model's mean (Runge-Kutta of fourth order), for a ballistic coefficient (kg/m2)."""
     x, y, z, u, v, w = state
     half = 0.5 * step_s
-    a1, b1, c1 = ballistic_acceleration((x, y, z), (u, v, w))
+    a1, b1, c1 = ballistic_acceleration((x, y, z), (u, v, w), coefficient)
     u2, v2, w2 = u + half * a1, v + half * b1, w + half * c1
-    a2, b2, c2 = ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2))
+    a2, b2, c2 = ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2), coefficient)
     u3, v3, w3 = u + half * a2, v + half * b2, w + half * c2
-    a3, b3, c3 = ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3))
+    a3, b3, c3 = ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3), coefficient)
     u4, v4, w4 = u + step_s * a3, v + step_s * b3, w + step_s * c3
-    a4, b4, c4 = ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4))
+    a4, b4, c4 = ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4), coefficient)
     sixth = step_s / 6.0
     return (
         x + sixth * (u + 2.0 * (u2 + u3) + u4),
@@ -84,8 +86,11 @@ def falling_moved(state: State, step_s: float) -> State:
     )
 
 
-def falling_flow(state: State, step_s: float) -> tuple[State, float]:
-    """Return how the falling model's later state depends on its earlier one (row by row), and its noise, m2/s3."""
+def falling_flow(state: State, step_s: float, coefficient: float) -> tuple[State, float]:
+    """Return how the falling model's later state depends on its earlier one (6x6, row by row), and what drag adds.
+
+    That is the density of white noise along the flight, m2/s3: the doubt about the drag.
+    """
     x, y, z, u, v, w = state
     squared = x * x + y * y + z * z
     pull = GM_M3PS2 / (squared * math.sqrt(squared))
@@ -95,7 +100,7 @@ def falling_flow(state: State, step_s: float) -> tuple[State, float]:
     g_xx, g_yy, g_zz = three * x * x + spin, three * y * y + spin, three * z * z - pull
     g_xy, g_xz, g_yz = three * x * y, three * x * z, three * y * z
     speed = math.sqrt(u * u + v * v + w * w)
-    drag = drag_per_speed((x, y, z), speed)
+    drag = drag_per_speed((x, y, z), speed, coefficient)
     half, cube = 0.5 * step_s * step_s, step_s * step_s * step_s / 6.0
     turned, slowed = 2.0 * turn, -drag
     flow = (
@@ -113,4 +118,4 @@ def falling_flow(state: State, step_s: float) -> tuple[State, float]:
         half * g_xz, half * g_yz, 1.0 + step_s * slowed + half * g_zz,
     )  # fmt: skip
     doubt = DRAG_DOUBT * drag * speed
-    return flow, COAST_DENSITY + doubt * doubt * DRAG_DOUBT_S
+    return flow, doubt * doubt * DRAG_DOUBT_S

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FALLING_AT",
     "LINK",
+    "NEGLIGIBLE",
     "SIZE",
     "Row",
     "blend",
@@ -38,6 +39,7 @@ __all__ = [
     "falling_own",
     "flow_links",
     "merged",
+    "spread_along",
     "spread_burning",
     "spread_falling",
     "triangle",
@@ -46,6 +48,7 @@ __all__ = [
 SIZE: Final = 82
 LINK: Final = 45
 FALLING_AT: Final = 55
+NEGLIGIBLE: Final = 1e-3  # the probability of a motor that is kept in mind and not said
 _FALLING_LINK: Final = 27  # where the falling model's dependence begins within a bias
 
 
@@ -163,9 +166,12 @@ def _blend_links() -> Callable[..., Any]:
 
 
 def _merged() -> Callable[..., Any]:
-    """Return position, velocity and their covariance, both models weighed, into `out`: 6 and 21 numbers."""
+    """Return position, velocity and their covariance, both models weighed, into `out`: 6 and 21 numbers.
+
+    A motor that burns with less than `NEGLIGIBLE` probability is left out.
+    """
     lines = [*_read(BURNING, "x", "p", 6), *_read(FALLING, "y", "q")]
-    lines += ["weight = s[0]", "rest = 1.0 - weight", "between = weight * rest"]
+    lines += [f"weight = s[0] if s[0] >= {NEGLIGIBLE!r} else 0.0", "rest = 1.0 - weight", "between = weight * rest"]
     lines += [line for a in range(6) for line in (f"d{a} = x{a} - y{a}", f"b{a} = between * d{a}")]
     lines += [f"out[{a}] = weight * x{a} + rest * y{a}" for a in range(6)]
     lines += [
@@ -218,6 +224,17 @@ def _spread_falling() -> Callable[..., Any]:
                 text += " + " + ("cross" if a != b else "place" if a < 3 else "speed")  # noqa: PLR2004 - a vector
             lines.append(f"{_noise_place(FALLING, a, b)} = {text}")
     return _function("spread_falling", "s, flow, place, cross, speed", lines)
+
+
+def _spread_along() -> Callable[..., Any]:
+    """Add to the falling covariance what white acceleration along a unit vector adds to place, both and speed."""
+    lines = []
+    for a in range(6):
+        for b in range(a, 6):
+            name = "place" if b < 3 else "speed" if a >= 3 else "cross"  # noqa: PLR2004 - a vector
+            found = _noise_place(FALLING, a, b)
+            lines.append(f"{found} = {found} + {name} * ({'uvw'[a % 3]} * {'uvw'[b % 3]})")
+    return _function("spread_along", "s, u, v, w, place, cross, speed", lines)
 
 
 def _flow_links() -> Callable[..., Any]:
@@ -306,6 +323,7 @@ blend: Final[Callable[[Row, float, float, float], None]] = _blend()
 blend_links: Final[Callable[[Row, int, float, float], None]] = _blend_links()
 merged: Final[Callable[[Row, Row], None]] = _merged()
 spread_burning: Final[Callable[[Row, float, float], None]] = _spread_burning()
+spread_along: Final[Callable[[Row, float, float, float, float, float, float], None]] = _spread_along()
 spread_falling: Final[Callable[[Row, tuple[float, ...], float, float, float], None]] = _spread_falling()
 flow_links: Final[Callable[[Row, int, float, tuple[float, ...]], None]] = _flow_links()
 burning_3: Final[_Take] = _take(BURNING, 3, own=False)

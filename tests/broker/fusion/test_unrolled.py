@@ -96,6 +96,22 @@ def test_what_is_said_of_both_models_together_is_their_mixture() -> None:
     assert close(np.array(out[6:]), noise[np.triu_indices(6)])
 
 
+def test_a_motor_that_hardly_burns_is_left_out_of_what_is_said() -> None:
+    s, out = some(0), [0.0] * kernel.MERGED_SIZE
+    s[0] = 0.9 * unrolled.NEGLIGIBLE
+    unrolled.merged(s, out)
+    assert close(np.array(out[:6]), state_of(s, 6))
+    assert close(np.array(out[6:]), noise_of(s, 6)[np.triu_indices(6)])
+
+
+def test_noise_along_the_flight_widens_that_direction_alone() -> None:
+    before = some(0)
+    s, along = list(before), np.array([0.6, 0.0, -0.8])
+    unrolled.spread_along(s, *along.tolist(), 7.0, 5.0, 3.0)
+    white = np.kron(np.array([[7.0, 5.0], [5.0, 3.0]]), np.outer(along, along))
+    assert close(noise_of(s, 6), noise_of(before, 6) + white)
+
+
 def test_covariances_and_what_depends_on_biases_go_along_the_flow() -> None:
     before, step_s, jerk = some(2), 0.7, 3.0
     s = list(before)
@@ -164,11 +180,11 @@ def test_what_nobody_can_explain_leaves_every_number_as_it_was() -> None:
 
 def test_the_falling_models_flow_is_the_gradient_of_its_motion() -> None:
     state = (-3.1e6, 3.9e6, 4.3e6, 900.0, 2500.0, 3000.0)
-    flow = np.array(models.falling_flow(state, 0.5)[0]).reshape(6, 6)
+    flow = np.array(models.falling_flow(state, 0.5, 5000.0)[0]).reshape(6, 6)
     for column, reach in enumerate((10.0,) * 3 + (0.1,) * 3):
         ends = []
         for sign in (1.0, -1.0):
             moved = list(state)
             moved[column] += sign * reach
-            ends.append(np.array(models.falling_moved(tuple(moved), 0.5)))
+            ends.append(np.array(models.falling_moved(tuple(moved), 0.5, 5000.0)))
         assert np.allclose((ends[0] - ends[1]) / (2.0 * reach), flow[:, column], atol=2e-6)
