@@ -107,7 +107,7 @@ def test_a_motor_that_hardly_burns_is_left_out_of_what_is_said() -> None:
 def test_noise_along_the_flight_widens_that_direction_alone() -> None:
     before = some(0)
     s, along = list(before), np.array([0.6, 0.0, -0.8])
-    unrolled.spread_along(s, *along.tolist(), 7.0, 5.0, 3.0)
+    unrolled.spread_along(s, float(along[0]), float(along[1]), float(along[2]), 7.0, 5.0, 3.0)
     white = np.kron(np.array([[7.0, 5.0], [5.0, 3.0]]), np.outer(along, along))
     assert close(noise_of(s, 6), noise_of(before, 6) + white)
 
