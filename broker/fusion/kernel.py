@@ -37,7 +37,7 @@ from broker.fusion.unrolled import (
     spread_burning,
     spread_falling,
 )
-from broker.geodesy import BALLISTIC_COEFFICIENT_KGPM2, height_m
+from broker.geodesy import height_m
 from broker.limits import SECOND_NS
 
 if TYPE_CHECKING:
@@ -47,16 +47,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DOUBLE", "MERGED_SIZE", "Interpreted", "Runs", "folded", "install", "packing", "runs"]
 
-# Sooner than burns end: a burnout must not come as a surprise, or what is claimed in the first seconds is too much.
-BURNOUT_RATE_PS: Final = 1.0 / 20.0
+BURNOUT_RATE_PS: Final = 1.0 / 80.0
+# Who knows the push well is sure of itself, and must expect its end sooner than it comes: or burnout is a surprise, and
+# what is claimed in its first seconds too much. Who does not know it would take the expectation for the fact.
+BURNOUT_RATE_KNOWN_PS: Final = 1.0 / 20.0
+PUSH_KNOWN_MPS2: Final = 12.0  # one standard deviation of each axis
 REIGNITION_RATE_PS: Final = 1e-4
 REIGNITION_SIGMA_MPS2: Final = 20.0
 AIR_STEP_NS: Final = SECOND_NS
 VACUUM_STEP_NS: Final = 10 * SECOND_NS
 AIR_TOP_M: Final = 100_000.0
-AIR_KNOWN_M: Final = 20_000.0  # one standard deviation of each axis: with more, no density of the air means anything
-NO_AIR: Final = 1e30  # the ballistic coefficient that no air slows down
+HEIGHT_KNOWN_M: Final = 20_000.0  # one standard deviation: beyond it no density of the air means anything
 PROBABILITY_LEAST: Final = 1e-6
+BURNING_PUSH: Final = 49  # where the triangle of the push's covariance begins
 GATE_3: Final = 45.0  # squared normalised distance that chance does not reach, of a position
 GATE_6: Final = 60.0  # and with a velocity
 ODDS_MOST: Final = 700.0  # of the logarithm: beyond, there is no such number
@@ -89,7 +92,10 @@ def advanced(s: Row, count: int, gap_ns: int) -> None:
 
 def mixed(s: Row, count: int, step_s: float) -> None:
     """Let the motor burn out or start again with its probability in this time."""
-    out, back = 1.0 - math.exp(-step_s * BURNOUT_RATE_PS), 1.0 - math.exp(-step_s * REIGNITION_RATE_PS)
+    # The variances of the push are the last three of the triangle's diagonal.
+    is_known = s[BURNING_PUSH] + s[BURNING_PUSH + 3] + s[BURNING_PUSH + 5] < 3.0 * PUSH_KNOWN_MPS2 * PUSH_KNOWN_MPS2
+    rate_ps = BURNOUT_RATE_KNOWN_PS if is_known else BURNOUT_RATE_PS
+    out, back = 1.0 - math.exp(-step_s * rate_ps), 1.0 - math.exp(-step_s * REIGNITION_RATE_PS)
     burning, falling = s[0], 1.0 - s[0]
     after = burning * (1.0 - out) + falling * back
     stays, comes = burning * (1.0 - out) / after, burning * out / (1.0 - after)
@@ -105,10 +111,9 @@ def moved(s: Row, count: int, step_s: float) -> None:
     """Move both models on by one step."""
     f = FALLING_AT
     # The variances of the place are the first, seventh and twelfth of the triangle.
-    unknown = s[f + 6] + s[f + 12] + s[f + 17] > 3.0 * AIR_KNOWN_M * AIR_KNOWN_M
-    coefficient = NO_AIR if unknown else BALLISTIC_COEFFICIENT_KGPM2
+    unknown = s[f + 6] + s[f + 12] + s[f + 17] > 3.0 * HEIGHT_KNOWN_M * HEIGHT_KNOWN_M
     u, v, w = s[f + 3], s[f + 4], s[f + 5]
-    flow, braking = falling_flow((s[f], s[f + 1], s[f + 2], u, v, w), step_s, coefficient)
+    flow, braking = falling_flow((s[f], s[f + 1], s[f + 2], u, v, w), step_s, 0.0 if unknown else 1.0)
     place, cross, speed = step_s * step_s * step_s / 3.0, step_s * step_s / 2.0, step_s
     spread_falling(s, flow, COAST_DENSITY * place, COAST_DENSITY * cross, COAST_DENSITY * speed)
     if braking > 0.0:
@@ -119,7 +124,7 @@ def moved(s: Row, count: int, step_s: float) -> None:
         flow_links(s, count, step_s, flow)
     burning = burning_moved((s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9]), step_s)
     s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9] = burning
-    falling = falling_moved((s[f], s[f + 1], s[f + 2], u, v, w), step_s, coefficient)
+    falling = falling_moved((s[f], s[f + 1], s[f + 2], u, v, w), step_s)
     s[f], s[f + 1], s[f + 2], s[f + 3], s[f + 4], s[f + 5] = falling
 
 

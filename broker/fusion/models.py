@@ -4,9 +4,9 @@
     falling   position and velocity under gravity with J2, the Earth's rotation and nominal drag; six terms
 
 The covariance of the falling model goes along with the gradient of gravity; its white noise is what gravity with J2
-leaves out, and in the air the doubt about the drag, along the flight. Whose height is not known within a few scale
-heights of the air is moved as if there were none: what a density at one height would say of it is nonsense, and would
-make its speed seem known.
+leaves out, and in the air the doubt about the drag, along the flight. Where the height is not known within a few scale
+heights of the air, drag takes nothing from the doubt about the speed: the density at one height would make it seem
+known, and is nonsense.
 
 What is here is compiled where a compiler is at hand (broker/jit.py): numbers, tuples of numbers, and functions of this
 kind that are imported by name; nothing that has no meaning for a processor.
@@ -64,17 +64,17 @@ def _without_air(position: Vector, velocity: Vector) -> Vector:
     )
 
 
-def falling_moved(state: State, step_s: float, coefficient: float) -> State:
-    """Return the falling model's mean (Runge-Kutta of fourth order), for a ballistic coefficient (kg/m2)."""
+def falling_moved(state: State, step_s: float) -> State:
+    """Return the falling model's mean (Runge-Kutta of fourth order)."""
     x, y, z, u, v, w = state
     half = 0.5 * step_s
-    a1, b1, c1 = ballistic_acceleration((x, y, z), (u, v, w), coefficient)
+    a1, b1, c1 = ballistic_acceleration((x, y, z), (u, v, w))
     u2, v2, w2 = u + half * a1, v + half * b1, w + half * c1
-    a2, b2, c2 = ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2), coefficient)
+    a2, b2, c2 = ballistic_acceleration((x + half * u, y + half * v, z + half * w), (u2, v2, w2))
     u3, v3, w3 = u + half * a2, v + half * b2, w + half * c2
-    a3, b3, c3 = ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3), coefficient)
+    a3, b3, c3 = ballistic_acceleration((x + half * u2, y + half * v2, z + half * w2), (u3, v3, w3))
     u4, v4, w4 = u + step_s * a3, v + step_s * b3, w + step_s * c3
-    a4, b4, c4 = ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4), coefficient)
+    a4, b4, c4 = ballistic_acceleration((x + step_s * u3, y + step_s * v3, z + step_s * w3), (u4, v4, w4))
     sixth = step_s / 6.0
     return (
         x + sixth * (u + 2.0 * (u2 + u3) + u4),
@@ -86,10 +86,11 @@ def falling_moved(state: State, step_s: float, coefficient: float) -> State:
     )
 
 
-def falling_flow(state: State, step_s: float, coefficient: float) -> tuple[State, float]:
+def falling_flow(state: State, step_s: float, slows: float) -> tuple[State, float]:
     """Return how the falling model's later state depends on its earlier one (6x6, row by row), and what drag adds.
 
-    That is the density of white noise along the flight, m2/s3: the doubt about the drag.
+    That is the density of white noise along the flight, m2/s3: the doubt about the drag. `slows`: 1, or 0 where the
+    height is not known, so that no drag makes the speed seem known.
     """
     x, y, z, u, v, w = state
     squared = x * x + y * y + z * z
@@ -100,9 +101,9 @@ def falling_flow(state: State, step_s: float, coefficient: float) -> tuple[State
     g_xx, g_yy, g_zz = three * x * x + spin, three * y * y + spin, three * z * z - pull
     g_xy, g_xz, g_yz = three * x * y, three * x * z, three * y * z
     speed = math.sqrt(u * u + v * v + w * w)
-    drag = drag_per_speed((x, y, z), speed, coefficient)
+    drag = drag_per_speed((x, y, z), speed)
     half, cube = 0.5 * step_s * step_s, step_s * step_s * step_s / 6.0
-    turned, slowed = 2.0 * turn, -drag
+    turned, slowed = 2.0 * turn, -slows * drag
     flow = (
         1.0 + half * g_xx, half * g_xy, half * g_xz,
         step_s + half * slowed + cube * g_xx, half * turned + cube * g_xy, cube * g_xz,

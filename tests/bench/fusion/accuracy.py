@@ -143,14 +143,14 @@ def fold(seen: Sequence[Look]) -> Iterator[tuple[Look, Estimate]]:
 
 
 @cache
-def followed(name: str, kind: str, seed: int) -> tuple[list[Step], list[Area]]:
+def followed(name: str, kind: str, seed: int, areas_s: tuple[int, ...] = AREAS_S) -> tuple[list[Step], list[Area]]:
     """Follow one flight, and predict its impact at some moments."""
     missile = truth.MISSILES[name]
     coefficient = truth.drawn_coefficients(COEFFICIENTS)[seed % COEFFICIENTS]
     flight = truth.fly(missile, coefficient)
     known = _bounds(name, kind, coefficient)
     seen = looks(flight, kind, seed, missile.burnout_s + AFTER_S)
-    steps, areas, asked = [], [], list(AREAS_S)
+    steps, areas, asked = [], [], list(areas_s)
     last: Estimate | None = None
     for look, one in fold(seen):
         after_s = look.time_s - missile.burnout_s
