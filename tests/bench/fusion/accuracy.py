@@ -77,6 +77,10 @@ def rows() -> Iterator[Row]:
     for cell_m, cell_s in CELLS:
         worst = max(by_second(coarse_nees(cell_m, cell_s, seeds)).values())
         yield Row(f"NEES/6 in the worst second, cells of {cell_m / 1e3:g} km and {cell_s:g} s", worst, "", 2.0)
+        inside, given = coarse_inside(cell_m, cell_s, seeds[: RUNS // 2])
+        if given:
+            name = f"95 % ellipse holds the truth, cells of {cell_m / 1e3:g} km and {cell_s:g} s ({given} given)"
+            yield Row(name, 100.0 * inside / given, "%", 93.0, at_least=True)
 
 
 def _against_the_bound(kind: str, seeds: Sequence[int]) -> Iterator[Row]:
@@ -194,14 +198,19 @@ def _area(name: str, kind: str, flight: Flight, after_s: int, known: Estimate) -
     found = impact.predict(known)
     if found is None:
         return Area(after_s, None, None)
+    distance, size_m2 = _missed(flight, found)
+    return Area(after_s, distance, size_m2 / _bound_size(name, kind, after_s))
+
+
+def _missed(flight: Flight, found: impact.Prediction) -> tuple[float, float]:
+    """Return the squared normalised distance of the true impact, and the root of the determinant, m2."""
     place = found.place
     away_m, azimuth_deg = geodesy.distance_azimuth(
         place.lat_deg, place.lon_deg, flight.impact_lat_deg, flight.impact_lon_deg
     )
     miss = away_m * np.array([math.sin(math.radians(azimuth_deg)), math.cos(math.radians(azimuth_deg))])
     spread = np.array([[place.east_m2, place.east_north_m2], [place.east_north_m2, place.north_m2]])
-    size = math.sqrt(float(np.linalg.det(spread))) / _bound_size(name, kind, after_s)
-    return Area(after_s, float(miss @ np.linalg.solve(spread, miss)), size)
+    return float(miss @ np.linalg.solve(spread, miss)), math.sqrt(float(np.linalg.det(spread)))
 
 
 def matched(seeds: Sequence[int]) -> float:
@@ -259,6 +268,34 @@ def coarse_nees(
             run.append((look.time_s - flight.burnout_s, nees))
         found.append(run)
     return found
+
+
+def coarse_inside(cell_m: float, cell_s: float, seeds: Sequence[int], *, name: str = "medium") -> tuple[int, int]:
+    """Return how many areas of impact hold the truth, and how many are given, where only cells are shown."""
+    found: list[bool] = []
+    for seed in seeds:
+        flight = truth.fly(truth.MISSILES[name], truth.drawn_coefficients(COEFFICIENTS)[seed % COEFFICIENTS])
+        one: Estimate | None = None
+        asked = list(AREAS_S)
+        seen = truth.look(
+            truth.Fixer("KOR", 250.0, every_s=2.0), flight, truth.chance("coarse", seed),
+            from_s=FROM_S, until_s=flight.burnout_s + AFTER_S,
+        )  # fmt: skip
+        for look in seen:
+            if asked and one is not None and look.time_s - flight.burnout_s > asked[0]:
+                asked.pop(0)
+                distance = _distance(flight, one)
+                found += [] if distance is None else [distance < REACH]
+            report = truth.report_of(truth.coarse(look.content("event"), cell_m, cell_s))
+            track = ("KOR", b"event", b"object")
+            one = estimate.start(report, track) if one is None else estimate.absorb(one, report, track, common=False)
+    return sum(found), len(found)
+
+
+def _distance(flight: Flight, known: Estimate) -> float | None:
+    """Return the squared normalised distance of the true impact from the predicted one."""
+    found = impact.predict(known)
+    return None if found is None else _missed(flight, found)[0]
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
