@@ -19,6 +19,7 @@ from broker import limits
 from broker.fusion.board import Forecast
 from broker.fusion.contribution import Place, contribution_of, unusable
 from broker.fusion.impact import Prediction
+from broker.fusion.naming import Named
 from broker.fusion.register import Published
 from vedette.v1 import content_pb2
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Packed", "load", "pack", "put_back", "save", "unpack"]
 
-FORMAT: Final = "vedette-view/1"
+FORMAT: Final = "vedette-view/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def save(view: View) -> bytes:
                     one.over_since_ns,
                     [_text(number) for number in one.merged],
                     one.is_merged,
+                    _text(one.parted_from),
+                    [_named(named) for named in one.objects],
                 ]
                 for one in view.register.entries.values()
             ],
@@ -127,7 +130,7 @@ def load(data: bytes) -> View:
         view.board.apply(view.ledger.standing(), [])
         view.board.set_forecasts(_forecasts(document["objects"]))
         for line in document["published"]:
-            number, anchor, members, revision, shown, state, confirmed, over_ns, merged, is_merged = line
+            number, anchor, members, revision, shown, state, confirmed, over_ns, merged, is_merged, *names = line
             view.register.entries[_raw(number)] = Published(
                 number=_raw(number),
                 anchor=_node_key(anchor),
@@ -139,6 +142,8 @@ def load(data: bytes) -> View:
                 over_since_ns=over_ns,
                 merged=tuple(_raw(one) for one in merged),
                 is_merged=is_merged,
+                parted_from=_raw(names[0]),
+                objects=tuple(_named_of(named) for named in names[1]),
             )
         view.packed = {_raw(number): Packed(_raw(ids), _raw(blob)) for number, ids, blob in document["packed"]}
         view.forgotten = {_node_key(node): (_raw(number), last) for node, number, last in document["forgotten"]}
@@ -200,6 +205,24 @@ def _prediction_of(line: list[Any]) -> Prediction:
     return Prediction(time_ns, time_sigma_s, Place(*at), apogee_m, based_on_ns)
 
 
+def _named(one: Named) -> list[object]:
+    """Return an object's name as a line."""
+    return [
+        _text(one.name),
+        _track(one.anchor),
+        [_track(track) for track in one.tracks],
+        [_text(name) for name in one.former],
+    ]
+
+
+def _named_of(line: list[Any]) -> Named:
+    """Return an object's name of a line."""
+    name, anchor, tracks, former = line
+    return Named(
+        _raw(name), _track_key(anchor), tuple(_track_key(track) for track in tracks), tuple(_raw(one) for one in former)
+    )
+
+
 def _padded(message_id: bytes) -> bytes:
     """Return an id at the length that all have in `ids`."""
     return message_id.ljust(limits.LOCAL_ID_BYTES_MAX, b"\0")
@@ -223,3 +246,11 @@ def _node(key: tuple[str, bytes]) -> list[str]:
 
 def _node_key(line: list[str]) -> tuple[str, bytes]:
     return (line[0], _raw(line[1]))
+
+
+def _track(key: TrackKey) -> list[str]:
+    return [key[0], _text(key[1]), _text(key[2])]
+
+
+def _track_key(line: list[str]) -> TrackKey:
+    return (line[0], _raw(line[1]), _raw(line[2]))

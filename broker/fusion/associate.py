@@ -45,6 +45,7 @@ class _Comparison:
 
     evidence: Evidence | None = None
     settled_at: Key | None = None
+    distances: tuple[float, ...] = ()
     samples: dict[Key, tuple[tuple[Key, ...], Sample]] = field(default_factory=dict)
     overlap: Overlap = field(default_factory=Overlap)
 
@@ -90,13 +91,13 @@ class Matcher:
                 self._partners.setdefault(key, set()).add(pair)
         if known.evidence is None:
             early, late = (one, two) if one.order[0] < two.order[0] else (two, one)
-            known.settled_at, known.evidence = compare_tracks(early, late, known.samples)
+            known.settled_at, known.evidence, known.distances = compare_tracks(early, late, known.samples)
         if one.is_coarser_than(COARSE_BIAS_M) or two.is_coarser_than(COARSE_BIAS_M):
             return replace(known.evidence, count=COMPARED_MAX)  # more will never be known of them
         whole = known.overlap.of(*((one, two) if one.key < two.key else (two, one)))
         is_own = one.key[0] == two.key[0]
         if is_own and are_alike(one, two):
-            return judged_alike(known.evidence, [found for _, found in known.samples.values()], whole)
+            return judged_alike(known.evidence, known.distances, whole)
         return judged(known.evidence, whole, own=is_own)
 
     def nodes(self, one: Node, two: Node) -> Evidence:

@@ -17,6 +17,7 @@ from broker.fusion.contribution import Report
 from broker.fusion.grouping import Links, grouped
 from broker.fusion.history import Entry, History
 from broker.fusion.node import Node
+from broker.fusion.parting import parents, with_parts
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -104,6 +105,8 @@ class Event:
     nodes: tuple[NodeKey, ...]
     retracted: tuple[NodeKey, ...]
     objects: list[TrackedObject] = field(default_factory=list)
+    open: frozenset[NodeKey] = frozenset()  # may belong elsewhere: shown, and in no object
+    parents: dict[TrackKey, TrackKey] = field(default_factory=dict)  # objects that began at another, by first tracks
 
 
 @dataclass(slots=True)
@@ -130,6 +133,7 @@ class Board:
         self._linking: dict[MessageKey, Contribution] = {}
         self._links: Links[NodeKey] = Links()
         self._deltas: dict[TrackKey, _Delta] = {}
+        self._is_late = False  # whether a report came or went that is not the newest of its track
         self._object_of: dict[TrackKey, TrackedObject] = {}
 
     def forecasts(self) -> dict[TrackKey, Forecast]:
@@ -144,7 +148,7 @@ class Board:
 
     def apply(self, stands: Sequence[Contribution], falls: Sequence[Contribution]) -> set[NodeKey]:
         """Take in what stands now and what no longer does; return the nodes of every event that may look different."""
-        self._deltas = {}
+        self._deltas, self._is_late = {}, False
         before = {contribution.node_key: self._outline(contribution.node_key) for contribution in (*stands, *falls)}
         for contribution in falls:
             self._fall(contribution)
@@ -152,6 +156,7 @@ class Board:
             self._stand(contribution)
         touched = {key for key in before if key[1]} | {key[:2] for key in self._deltas}
         regroup = self._relink()
+        regroup = regroup or self._is_late
         for key in touched:
             node = self.nodes.get(key)
             if node is not None and not node.order:
@@ -261,6 +266,8 @@ class Board:
         if not isinstance(contribution.body, Report):
             return
         self._matcher.changed(contribution.track_key, contribution.key)
+        track = self.nodes[contribution.node_key].tracks.get(contribution.track_key)
+        self._is_late = self._is_late or track is None or track.order[-1] != contribution.key
         delta = self._deltas.setdefault(contribution.track_key, _Delta())
         if entry is None:
             delta.removed.append(contribution.key)
@@ -312,7 +319,7 @@ class Board:
         old = self.events
         nodes = sorted(self.nodes.values(), key=lambda node: node.first_key)
         grouping = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
-        groups = grouping.groups
+        groups = with_parts(grouping.groups, self.nodes)
         retracted: list[list[NodeKey]] = [[] for _ in groups]
         # What was taken back is shown where it would belong, and decides nothing.
         alone: list[NodeKey] = []
@@ -323,14 +330,14 @@ class Board:
         for group in grouped(alone, self._between, self._links).groups:
             groups.append([])
             retracted.append(group)
-        unchanged = {(event.nodes, event.retracted): event for event in old}
-        self.events = [
-            unchanged.get((tuple(live), tuple(gone))) or Event(tuple(live), tuple(gone))
-            for live, gone in zip(groups, retracted, strict=True)
-        ]
+        unchanged = {(event.nodes, event.retracted, event.open): event for event in old}
+        self.events = []
+        for live, gone in zip(groups, retracted, strict=True):
+            of = (tuple(live), tuple(gone), grouping.open.intersection(live))
+            self.events.append(unchanged.get(of) or Event(of[0], of[1], open=of[2]))
         self._event_of = {key: event for event in self.events for key in (*event.nodes, *event.retracted)}
-        kept = {(event.nodes, event.retracted) for event in self.events} & set(unchanged)
-        moved = [event for event in (*old, *self.events) if (event.nodes, event.retracted) not in kept]
+        kept = {(event.nodes, event.retracted, event.open) for event in self.events} & set(unchanged)
+        moved = [event for event in (*old, *self.events) if (event.nodes, event.retracted, event.open) not in kept]
         changed = {key for event in moved for key in (*event.nodes, *event.retracted)}
         self._object_of = {track: one for event in old for one in event.objects for track in one.tracks}
         return changed
@@ -344,7 +351,7 @@ class Board:
     def _reobject(self, event: Event) -> None:
         """Bring the objects of an event up to date."""
         tracks = sorted(
-            (track for key in event.nodes for track in self.nodes[key].tracks.values()),
+            (track for key in event.nodes if key not in event.open for track in self.nodes[key].tracks.values()),
             key=lambda track: track.order[0],
         )
         by_key = {track.key: track for track in tracks}
@@ -365,6 +372,7 @@ class Board:
                 one = self._object(tuple(group), wanted)
             objects.append(one)
         event.objects = objects
+        event.parents = parents(objects, self.nodes) if len(objects) > 1 else {}
         self._object_of.update((track, one) for one in objects for track in one.tracks)
 
     def _advance(self, one: TrackedObject) -> None:

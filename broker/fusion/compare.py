@@ -98,8 +98,8 @@ Sample: TypeAlias = "tuple[float, float] | None"  # squared distance and log det
 
 def compare_tracks(
     early: LocalTrack, late: LocalTrack, done: dict[Key, tuple[tuple[Key, ...], Sample]]
-) -> tuple[Key | None, Evidence]:
-    """Return the last place in the order on which the evidence depends, if it is final, and the evidence.
+) -> tuple[Key | None, Evidence, tuple[float, ...]]:
+    """Return the last place in the order on which the evidence depends, if it is final; the evidence; its distances.
 
     `done` holds the samples compared before, each with the earlier track's reports that went in.
     """
@@ -125,10 +125,10 @@ def compare_tracks(
             distances.append(known[1][0])
             scores.append(known[1][0] + known[1][1])
     if not distances:
-        return settled_at, UNKNOWN
+        return settled_at, UNKNOWN, ()
     mean = math.fsum(distances) / len(distances)
     verdict = Verdict.SAME if mean <= GATE else Verdict.DIFFERENT
-    return settled_at, Evidence(verdict, 0, math.fsum(scores) / len(scores))
+    return settled_at, Evidence(verdict, 0, math.fsum(scores) / len(scores)), tuple(distances)
 
 
 def _compare_sample(early: LocalTrack, sample: Entry, *, vague_m: float) -> Sample:

@@ -31,6 +31,7 @@ COMPARED_MAX: Final = 24
 SHARP_FLOOR_M: Final = 50.0
 NARROW_FLOOR_M: Final = 300.0  # survey and clocks of different nations: 0.1 s at 3 km/s
 WIDE_FLOOR_M: Final = 1_000.0  # with a fault or a lie that is seen as one
+LATEST: Final = 2
 FAR: Final = 1e4  # squared distance from which nobody needs to know it exactly
 
 
@@ -43,6 +44,7 @@ class Whole:
     score: float  # mean, with the logarithm of the determinant
     narrow: float  # median
     wide: float  # median
+    latest: float  # with the narrow floor, the least of the newest LATEST: whether they part
 
 
 @dataclass(slots=True)
@@ -114,4 +116,5 @@ def _whole(samples: list[tuple[float, float, float, float]]) -> Whole | None:
         score=sharp + math.fsum(sample[0] for sample in samples) / count,
         narrow=median_high(sample[2] for sample in samples),
         wide=median_high(sample[3] for sample in samples),
+        latest=min(sample[2] for sample in samples[-LATEST:]),
     )

@@ -13,7 +13,6 @@ processor's arithmetic do not show.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -24,7 +23,9 @@ from broker.fusion.contribution import place_of
 from broker.fusion.disagreement import disagreements
 from broker.fusion.estimate import merged
 from broker.fusion.impact import BURNING_MOST, is_descending
+from broker.fusion.naming import NO_NAMES
 from broker.fusion.outcome import flying, outcome
+from broker.fusion.parting import kinship
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, measures_pb2
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from broker.fusion.contribution import Key, NodeKey, Place, TrackKey
     from broker.fusion.impact import Prediction
     from broker.fusion.kalman import Matrix, State
+    from broker.fusion.naming import Named, Names
     from broker.fusion.node import Node
 
 __all__ = ["fused_event"]
@@ -55,12 +57,16 @@ LENGTH_MOST_M: Final = 100_000_000.0
 SPEED_MOST_MPS: Final = 15_000.0
 COVARIANCE_MOST: Final = 1e15
 TIME_MOST_NS: Final = (limits.TIME_MAX_S - 1) * SECOND_NS
-OBJECT_CONTEXT: Final = b"vedette/v1/fused-object"
 DISTINCT_MANY: Final = 3
 
 
 def fused_event(
-    number: bytes, event: Event, nodes: Mapping[NodeKey, Node], now_ns: int, merged_numbers: Iterable[bytes]
+    number: bytes,
+    event: Event,
+    nodes: Mapping[NodeKey, Node],
+    now_ns: int,
+    merged_numbers: Iterable[bytes],
+    names: Names = NO_NAMES,
 ) -> content_pb2.FusedEvent:
     """Return the picture of an event under its track number, without revision and basis."""
     live = [nodes[key] for key in event.nodes]
@@ -70,18 +76,24 @@ def fused_event(
     state, reason = outcome(event, nodes, now_ns, is_confirmed=standing != content_pb2.STANDING_UNCONFIRMED)
     objects = flying(event, nodes)
     launch = _launch(number, live, event.objects)
-    told = [(one, track) for one in objects[:TRACKS_MAX] if (track := _track(number, one, launch)) is not None]
+    called = {one.key: names.of(number, one.key) for one in event.objects}
+    told = [
+        (one, track)
+        for one in objects[:TRACKS_MAX]
+        if (track := _track(number, called[one.key].name, one, launch)) is not None
+    ]
     fused = content_pb2.FusedEvent(
         event_id=number,
         standing=standing,
         status=content_pb2.EventStatus(event_id=number, state=state, reason=reason),
         launch=launch,
         tracks=[track for _, track in told],
-        impacts=_impacts(number, live, objects),
+        impacts=_impacts(number, live, objects, called),
         contributions=_contributions(live, gone, refused)[:CONTRIBUTIONS_MAX],
         disagreements=disagreements(live, gone, refused),
         merged_event_ids=sorted(merged_numbers),
-        objects=[assessment(track.object_id, one) for one, track in told],
+        objects=[assessment(track.object_id, one, kinship(event, one, called)) for one, track in told],
+        parted_from_event_id=names.parted_from,
     )
     return _fitted(fused)
 
@@ -165,18 +177,8 @@ def _classes(words: Sequence[content_pb2.LaunchDetection]) -> list[measures_pb2.
     ][:16]
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
-def _object_id(number: bytes, key: TrackKey) -> bytes:
-    """Return the object's name in this picture: as sticky as the track number and the first track."""
-    origin, event_id, object_id = key
-    digest = hashlib.sha256(OBJECT_CONTEXT)
-    for part in (number, origin.encode(), event_id, object_id):
-        digest.update(len(part).to_bytes(4, "big") + part)
-    return digest.digest()[: limits.ID_BYTES]
-
-
 def _track(
-    number: bytes, one: TrackedObject, launch: content_pb2.LaunchDetection | None
+    number: bytes, name: bytes, one: TrackedObject, launch: content_pb2.LaunchDetection | None
 ) -> content_pb2.TrackUpdate | None:
     """Return an object's state; None where there is none that could be true."""
     estimate = one.history.newest
@@ -185,7 +187,7 @@ def _track(
         return None
     track = content_pb2.TrackUpdate(
         event_id=number,
-        object_id=_object_id(number, one.key),
+        object_id=name,
         state=measures_pb2.State(
             frame=measures_pb2.FRAME_ECEF_WGS84,
             valid_at=timestamp(estimate.time_ns),
@@ -235,10 +237,14 @@ def _phase(burning: float, state: State, noise: Matrix) -> content_pb2.Phase.Val
 
 
 def _impacts(
-    number: bytes, live: Sequence[Node], objects: Sequence[TrackedObject]
+    number: bytes, live: Sequence[Node], objects: Sequence[TrackedObject], called: Mapping[TrackKey, Named]
 ) -> list[content_pb2.ImpactPrediction]:
     """Return our own predictions; where there are none, the most exact that an origin made."""
-    own = [_impact(number, one.key, one.prediction) for one in objects[:TRACKS_MAX] if one.prediction is not None]
+    own = [
+        _impact(number, called[one.key].name, one.prediction)
+        for one in objects[:TRACKS_MAX]
+        if one.prediction is not None
+    ]
     if own:
         return own
     said = [shown for node in live if (shown := node.shown("impact")) is not None]
@@ -254,11 +260,11 @@ def _impacts(
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _impact(number: bytes, key: TrackKey, prediction: Prediction) -> content_pb2.ImpactPrediction:
+def _impact(number: bytes, name: bytes, prediction: Prediction) -> content_pb2.ImpactPrediction:
     """Return the area that holds the impact with 95 %, and the time."""
     return content_pb2.ImpactPrediction(
         event_id=number,
-        object_id=_object_id(number, key),
+        object_id=name,
         area=_area(prediction.place),
         time=_window(prediction.time_ns, prediction.time_sigma_s),
     )

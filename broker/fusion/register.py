@@ -3,7 +3,8 @@
 This is the part of a View that follows from the log and not from the set of messages. A number is the first 16 bytes of
 SHA-256 over context, recipient, mode, exercise and the first published contribution. It stays with its event: with the
 node where it began if that is still there, else with the others that it had. Of two numbers that turn out to be one
-event the older stays and names the other, which is not used again.
+event the older stays and names the other, which is not used again; an event that parts from another names that one's.
+Objects have names in the same way (`naming`).
 
 Entries are values and replaced on change, so that a copy of the table is enough to go back to.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker import limits
 from broker.fusion.board import Event
+from broker.fusion.naming import Named, renamed
 from broker.fusion.outcome import OVER
 from vedette.v1 import content_pb2
 
@@ -44,6 +46,8 @@ class Published:
     over_since_ns: int | None = None
     merged: tuple[bytes, ...] = ()
     is_merged: bool = False  # into another, which goes on
+    parted_from: bytes = b""  # the number under which the recipient knew it before, as a part of another event
+    objects: tuple[Named, ...] = ()  # as they were last told, in the event's order
 
 
 class Register:
@@ -61,6 +65,7 @@ class Register:
     def assign(self, board: Board, touched: set[NodeKey], cause: Contribution) -> list[tuple[Published, Event]]:
         """Match numbers and events that may have changed, oldest numbers first; new numbers for what has none."""
         current = [known for known in self.entries.values() if not known.is_merged]
+        before = self.by_node()
         reach = touched.union(*(known.members for known in current if known.members & touched))
         taken: dict[int, bytes] = {}
         pairs: list[tuple[bytes, Event]] = []
@@ -77,11 +82,12 @@ class Register:
             else:
                 pairs.append((known.number, Event((), ())))
         fresh = [event for event in board.events_of(reach) if id(event) not in taken and event.nodes]
-        pairs += [(self._begin(board, event, cause), event) for event in fresh]
+        pairs += [(self._begin(board, event, cause, before), event) for event in fresh]
         for number, event in pairs:
             known = self.entries[number]
             members = frozenset((*event.nodes, *event.retracted)) or known.members
             self.entries[number] = replace(known, members=members)
+        self._name([known for known in current if known.members & reach], pairs)
         return [(self.entries[number], event) for number, event in pairs]
 
     def revise(self, known: Published, fused: content_pb2.FusedEvent, now_ns: int) -> bool:
@@ -115,7 +121,19 @@ class Register:
         older = self.entries[into]
         self.entries[into] = replace(older, merged=(*older.merged, known.number, *known.merged)[-MERGED_MAX:])
 
-    def _begin(self, board: Board, event: Event, cause: Contribution) -> bytes:
+    def _name(self, before: list[Published], pairs: list[tuple[bytes, Event]]) -> None:
+        """Give the objects of these events their names. `before`: all numbers that they had until now."""
+        now = [(number, [one.tracks for one in event.objects]) for number, event in pairs]
+        known = {entry.number: [named.tracks for named in entry.objects] for entry in before}
+        if all(known.get(number) == objects for number, objects in now) and len(known) == len(now):
+            return  # what nearly always happens
+        named = renamed([one for entry in before for one in entry.objects], now)
+        for entry in before:
+            self.entries[entry.number] = replace(self.entries[entry.number], objects=())
+        for (number, _), objects in zip(now, named, strict=True):
+            self.entries[number] = replace(self.entries[number], objects=objects)
+
+    def _begin(self, board: Board, event: Event, cause: Contribution, before: dict[NodeKey, Published]) -> bytes:
         """Return the number of an event that is published for the first time, and note it."""
         nodes = [board.nodes[key] for key in event.nodes]
         first = [cause] if cause.node_key in event.nodes else []
@@ -127,7 +145,10 @@ class Register:
         else:  # parted from an event that took its number away: what parted them makes the difference
             contribution = first[0]
             number = self._number(contribution.message_key, cause.message_key)
-        self.entries[number] = Published(number, contribution.node_key, frozenset(event.nodes))
+        known = [before[key].number for key in event.nodes if key in before]
+        self.entries[number] = Published(
+            number, contribution.node_key, frozenset(event.nodes), parted_from=known[0] if known else b""
+        )
         return number
 
     def _number(self, *first: MessageKey) -> bytes:

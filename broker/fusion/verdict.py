@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final
 from broker.fusion.compare import COARSE_BIAS_M, GATE, Evidence, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from broker.fusion.compare import Sample
     from broker.fusion.node import LocalTrack
     from broker.fusion.overlap import Whole
 
@@ -46,17 +45,19 @@ def judged(early: Evidence, whole: Whole | None, *, own: bool) -> Evidence:
     return Evidence(Verdict.SAME, 0, _rounded(whole.score), whole.count)
 
 
-def judged_alike(early: Evidence, samples: Iterable[Sample], whole: Whole | None) -> Evidence:
-    """Return what two tracks by one kind of sensor of one nation say, both followed at the same time."""
+def judged_alike(early: Evidence, distances: Sequence[float], whole: Whole | None) -> Evidence:
+    """Return what two tracks by one kind of sensor of one nation say, both followed at the same time.
+
+    `distances`: of the first reports.
+    """
     if whole is not None:
-        if whole.narrow > GATE:
+        if max(whole.narrow, whole.latest) > GATE:
             return Evidence(Verdict.DIFFERENT, 0, _rounded(whole.score), whole.count)
         return _tight(whole.sharp, whole.score, max(whole.count // PER_INDEPENDENT, 1), whole.count)
-    compared = [sample for sample in samples if sample is not None]
-    if early.verdict is not Verdict.SAME or not compared:
+    if early.verdict is not Verdict.SAME:
         return early
-    mean = math.fsum(sample[0] for sample in compared) / len(compared)
-    return _tight(mean, early.score, max(len(compared) // EARLY_PER_WHOLE, 1), 0)
+    mean = math.fsum(distances) / len(distances)
+    return _tight(mean, early.score, max(len(distances) // EARLY_PER_WHOLE, 1), 0)
 
 
 def are_alike(one: LocalTrack, two: LocalTrack) -> bool:

@@ -25,6 +25,7 @@ from broker.fusion import archive
 from broker.fusion.board import Board
 from broker.fusion.contribution import Report, Status, contribution_of, unusable
 from broker.fusion.ledger import Ledger
+from broker.fusion.naming import Names
 from broker.fusion.outcome import outcome
 from broker.fusion.picture import fused_event
 from broker.fusion.register import Register, digest_of
@@ -245,7 +246,8 @@ class View:
     def _revised(self, known: Published, event: Event) -> list[content_pb2.FusedEvent]:
         """Return the next revision of an event if it looks different now."""
         now_ns = self._time_ns()
-        fused = fused_event(known.number, event, self.board.nodes, now_ns, known.merged)
+        names = Names(known.objects, known.parted_from)
+        fused = fused_event(known.number, event, self.board.nodes, now_ns, known.merged, names)
         return [fused] if self.register.revise(known, fused, now_ns) else []
 
     def _with_basis(self, revisions: list[content_pb2.FusedEvent]) -> list[content_pb2.FusedEvent]:

@@ -143,9 +143,7 @@ def name(nation: str, missile: int) -> bytes:
     return hashlib.sha256(f"{nation} {missile}".encode()).digest()[:16]
 
 
-def _flown(
-    start: NDArray[np.float64], *, azimuth_deg: float, burn_s: float, push_mps2: float
-) -> NDArray[np.float64]:
+def _flown(start: NDArray[np.float64], *, azimuth_deg: float, burn_s: float, push_mps2: float) -> NDArray[np.float64]:
     """Integrate a flight from the ground."""
     lat_deg, lon_deg, _ = geodesy.geodetic(*start)
     east, north, up = (np.array(axis) for axis in geodesy.enu_axes(lat_deg, lon_deg))
