@@ -103,13 +103,18 @@ def missiles(seed: int, *, box_m: float, within_s: float, count: int = LAUNCHES)
     return found
 
 
-def looks(seed: int, salvo: list[Missile]) -> list[Look]:
-    """Return what the sensors report, in order of time: each at its own moment of a scan, with noise, some missed."""
+def looks(seed: int, salvo: list[Missile], *, at_once: bool = False) -> list[Look]:
+    """Return what the sensors report, in order of time: each at its own moment of a scan, with noise, some missed.
+
+    `at_once`: a sensor looks at all missiles at the same time, as trackers without names need it.
+    """
     chance = np.random.default_rng([seed, 2])
     found = []
     for sensor in SENSORS:
         for index, missile in enumerate(salvo):
             time_s = missile.launched_s + sensor.from_s + float(chance.uniform(0.0, sensor.every_s))
+            if at_once:
+                time_s = math.ceil(time_s / sensor.every_s) * sensor.every_s
             while (state := missile.at(time_s)) is not None:
                 noise = chance.normal(0.0, sensor.sigma_m, 3)
                 if chance.random() < DETECTED:
