@@ -19,6 +19,7 @@ from broker import limits
 from broker.fusion.board import Forecast
 from broker.fusion.contribution import Place, contribution_of, unusable
 from broker.fusion.impact import Prediction
+from broker.fusion.influence import Share
 from broker.fusion.naming import Named
 from broker.fusion.register import Published
 from vedette.v1 import content_pb2
@@ -175,6 +176,7 @@ def _objects(forecasts: Mapping[TrackKey, Forecast]) -> list[list[object]]:
             one.tried_ns,
             one.doubt_m2ps2,
             _prediction(one.prediction),
+            [[share.origin, share.influence_m, _place(share.alone)] for share in one.shares],
         ]
         for (origin, event_id, object_id), one in forecasts.items()
     ]
@@ -184,9 +186,13 @@ def _forecasts(lines: list[Any]) -> dict[TrackKey, Forecast]:
     """Return forecasts of lines."""
     return {
         (origin, _raw(event_id), _raw(object_id)): Forecast(
-            None if prediction is None else _prediction_of(prediction), is_stale, tried_ns, doubt
+            None if prediction is None else _prediction_of(prediction),
+            is_stale,
+            tried_ns,
+            doubt,
+            tuple(Share(who, influence_m, None if at is None else Place(*at)) for who, influence_m, at in shares),
         )
-        for (origin, event_id, object_id), is_stale, tried_ns, doubt, prediction in lines
+        for (origin, event_id, object_id), is_stale, tried_ns, doubt, prediction, shares in lines
     }
 
 
@@ -194,9 +200,12 @@ def _prediction(one: Prediction | None) -> list[object] | None:
     """Return a prediction as a line."""
     if one is None:
         return None
-    place = one.place
-    at = [place.lat_deg, place.lon_deg, place.east_m2, place.east_north_m2, place.north_m2]
-    return [one.time_ns, one.time_sigma_s, at, one.apogee_m, one.based_on_ns]
+    return [one.time_ns, one.time_sigma_s, _place(one.place), one.apogee_m, one.based_on_ns]
+
+
+def _place(place: Place | None) -> list[float] | None:
+    """Return a place as a line."""
+    return None if place is None else [place.lat_deg, place.lon_deg, place.east_m2, place.east_north_m2, place.north_m2]
 
 
 def _prediction_of(line: list[Any]) -> Prediction:

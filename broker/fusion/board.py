@@ -16,8 +16,10 @@ from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict
 from broker.fusion.contribution import Report
 from broker.fusion.grouping import Links, grouped
 from broker.fusion.history import Entry, History
+from broker.fusion.influence import shares
 from broker.fusion.node import Node
 from broker.fusion.parting import parents, with_parts
+from broker.fusion.scrutiny import Findings, Scrutiny
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from broker.fusion.contribution import Contribution, Key, Launch, MessageKey, NodeKey, TrackKey
     from broker.fusion.impact import Prediction
+    from broker.fusion.influence import Share
 
 __all__ = ["Board", "Event", "Forecast", "TrackedObject"]
 
@@ -44,6 +47,7 @@ class Forecast:
     is_stale: bool = True  # the history has moved on since
     tried_ns: int | None = None  # the newest report when it was last tried
     doubt_m2ps2: float = 0.0  # variance of the velocity then
+    shares: tuple[Share, ...] = ()  # of the origins in it
 
 
 @dataclass(slots=True)
@@ -51,8 +55,9 @@ class TrackedObject:
     """One object: what every origin calls it, and its history."""
 
     tracks: tuple[TrackKey, ...]
-    history: History
+    history: History  # of the reports that count
     forecast: Forecast = Forecast()
+    scrutiny: Scrutiny = field(default_factory=Scrutiny)  # of all
     _ascent: tuple[tuple[Key, ...], Launch | None] = ((), None)
 
     @property
@@ -69,7 +74,25 @@ class TrackedObject:
         """Predict the impact anew from what is known now."""
         newest = self.history.newest
         doubt = estimate.velocity_variance(newest)
-        self.forecast = Forecast(impact.predict(newest), is_stale=False, tried_ns=newest.time_ns, doubt_m2ps2=doubt)
+        prediction = impact.predict(newest)
+        parts = shares(self.scrutiny.findings, newest.time_ns) if prediction is not None else ()
+        self.forecast = Forecast(prediction, is_stale=False, tried_ns=newest.time_ns, doubt_m2ps2=doubt, shares=parts)
+
+    def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
+        """Take reports in and out. Those of an origin that contradicts the others do not count."""
+        added, removed = list(added), list(removed)
+        before = self.scrutiny.findings.counts_from
+        self.scrutiny.change(added=added, removed=removed)
+        found, every = self.scrutiny.findings, self.scrutiny.entries
+        if found.counts_from and not any(found.counts(entry) for entry in every.values()):
+            found = Findings()
+        if found.counts_from != before or found.counts_from:
+            have = {entry.key: entry for entry in self.history.entries}
+            wanted = {key: entry for key, entry in every.items() if found.counts(entry)}
+            added = [entry for key, entry in wanted.items() if have.get(key) != entry]
+            removed = [key for key in have if key not in wanted]
+        self.history.change(added=added, removed=removed)
+        self.forecast = replace(self.forecast, is_stale=True)
 
     def is_due(self, now_ns: int) -> bool:
         """Say whether the impact should be predicted anew on a Tick.
@@ -311,8 +334,9 @@ class Board:
         return changed
 
     def _between(self, one: NodeKey, two: NodeKey) -> Evidence:
-        """Return the evidence on two nodes."""
-        return self._matcher.nodes(self.nodes[one], self.nodes[two])
+        """Return the evidence on two nodes; nearly always it was looked at before."""
+        known = self._evidence.get((one, two) if one < two else (two, one))
+        return known if known is not None else self._matcher.nodes(self.nodes[one], self.nodes[two])
 
     def _regroup(self) -> set[NodeKey]:
         """Make the groups anew; return the nodes of those that changed."""
@@ -379,21 +403,21 @@ class Board:
         """Take what changed into an object whose tracks are the same as before."""
         deltas = [self._deltas[track] for track in one.tracks if track in self._deltas]
         if deltas:
-            one.history.change(
+            one.change(
                 added=[entry for delta in deltas for entry in delta.added],
                 removed=[key for delta in deltas for key in delta.removed],
             )
-            one.forecast = replace(one.forecast, is_stale=True)
 
     def _object(self, tracks: tuple[TrackKey, ...], wanted: dict[Key, Entry]) -> TrackedObject:
         """Return an object of these tracks, made from the one that had most of them, if any had."""
         before = next((self._object_of[track] for track in tracks if track in self._object_of), None)
-        history = History() if before is None else before.history.copy()
-        have = {entry.key: entry for entry in history.entries}
-        history.change(
+        if before is None:
+            one = TrackedObject(tracks, History())
+        else:
+            one = TrackedObject(tracks, before.history.copy(), before.forecast, before.scrutiny.copy())
+        have = one.scrutiny.entries
+        one.change(
             added=[entry for key, entry in wanted.items() if have.get(key) != entry],
             removed=[key for key in have if key not in wanted],
         )
-        if before is None:
-            return TrackedObject(tracks, history)
-        return TrackedObject(tracks, history, replace(before.forecast, is_stale=True))
+        return one

@@ -26,6 +26,7 @@ from broker.fusion.impact import BURNING_MOST, is_descending
 from broker.fusion.naming import NO_NAMES
 from broker.fusion.outcome import flying, outcome
 from broker.fusion.parting import kinship
+from broker.fusion.reliance import tell_reliance
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2, measures_pb2
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["fused_event"]
 
 CONFIRMED_REPORTS: Final = 3
-RECENT: Final = 8  # newest reports by which it is judged whether an origin contradicts the others
-RECENT_REFUSED: Final = 4
 MILLISECOND_NS: Final = 1_000_000
 FUSED_BYTES_MAX: Final = limits.BODY_BYTES_MAX - 1024  # the content's header comes on top
 TRACKS_MAX: Final = 16
@@ -57,7 +56,6 @@ LENGTH_MOST_M: Final = 100_000_000.0
 SPEED_MOST_MPS: Final = 15_000.0
 COVARIANCE_MOST: Final = 1e15
 TIME_MOST_NS: Final = (limits.TIME_MAX_S - 1) * SECOND_NS
-DISTINCT_MANY: Final = 3
 
 
 def fused_event(
@@ -89,7 +87,7 @@ def fused_event(
         launch=launch,
         tracks=[track for _, track in told],
         impacts=_impacts(number, live, objects, called),
-        contributions=_contributions(live, gone, refused)[:CONTRIBUTIONS_MAX],
+        contributions=_contributions(live, gone, event.objects)[:CONTRIBUTIONS_MAX],
         disagreements=disagreements(live, gone, refused),
         merged_event_ids=sorted(merged_numbers),
         objects=[assessment(track.object_id, one, kinship(event, one, called)) for one, track in told],
@@ -119,16 +117,13 @@ def _standing(
 
 
 def _refused(objects: Sequence[TrackedObject]) -> dict[str, bool]:
-    """Return the origins in objects followed by several, each with whether the estimate cannot take its reports."""
+    """Return the origins in objects followed by several, each with whether it contradicts another."""
     found: dict[str, bool] = {}
     for one in objects:
-        origins = {track[0] for track in one.tracks}
-        if len(origins) == 1:
-            continue
-        recent = one.history.recent(RECENT * len(origins))
-        for origin in origins:
-            taken = [taken for entry, taken in recent if entry.key[1] == origin][:RECENT]
-            found[origin] = found.get(origin, False) or taken.count(False) >= RECENT_REFUSED
+        findings = one.scrutiny.findings
+        contradicting = findings.contradicting
+        for origin in findings.own:
+            found[origin] = found.get(origin, False) or origin in contradicting
     return found
 
 
@@ -309,22 +304,20 @@ def _window(best_ns: int, sigma_s: float) -> measures_pb2.TimeWindow:
 
 
 def _contributions(
-    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool]
+    live: Sequence[Node], gone: Sequence[Node], objects: Sequence[TrackedObject]
 ) -> list[content_pb2.Contribution]:
     """Return what each origin says, its newest of every kind. What it took back is not shown, only that it did."""
     by_origin: dict[str, list[Node]] = {}
     for node in (*live, *gone):
         by_origin.setdefault(node.key[0], []).append(node)
-    # With two that contradict each other, nobody can say who is wrong.
-    can_flag = len({node.key[0] for node in live}) >= DISTINCT_MANY
     found = []
     for origin, nodes in sorted(by_origin.items()):
         standing = [node for node in nodes if not node.is_retracted]
         contribution = content_pb2.Contribution(
             origin=origin,
             message_count=sum(len(node.order) for node in nodes),
-            flagged=can_flag and refused.get(origin, False),
         )
+        tell_reliance(contribution, objects, _area)
         for field, among in (("launch", standing), ("track", standing), ("impact", standing), ("status", nodes)):
             newest = _newest(among, field)
             if newest is not None:
