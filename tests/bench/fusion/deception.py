@@ -1,4 +1,4 @@
-"""Lies, faults and clocks: how soon a false contributor is flagged, and that no honest one is.
+"""Lies, faults and clocks: how soon a false contributor is flagged, that no honest one is, what is told of clocks.
 
 Three nations follow an invented flight, each with its own accuracy (150 to 400 m, every 1 to 2 s), survey (100 m an
 axis) and clock (0.03 s), a few tens of reports each. At the level of `scrutiny`: what it holds decides the rest.
@@ -6,17 +6,21 @@ axis) and clock (0.03 s), a few tens of reports each. At the level of `scrutiny`
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker.exercise.trajectory import NoSuchFlight, fly
 from broker.fusion.contribution import Report
 from broker.fusion.history import Entry
+from broker.fusion.reliance import clock_offset, offsets_of
 from broker.fusion.scrutiny import Scrutiny
 from broker.limits import SECOND_NS
+from tests.bench.figures import Row
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
@@ -31,8 +35,10 @@ FLIGHTS: Final = 200
 NATIONS: Final = ("JPN", "KOR", "USA")
 LIAR: Final = "USA"
 TUNED_ON: Final = range(1_000)  # the gates were chosen on these seeds; what is reported comes from those behind them
-LAUNCHES: Final = int(os.environ.get("VEDETTE_BENCH_LAUNCHES", "400"))
+REPORTED_ON: Final = 1_000  # the first of those seeds
+LAUNCHES: Final = int(os.environ.get("VEDETTE_BENCH_LAUNCHES", "400"))  # honest ones; 10,000 take a quarter of an hour
 LIES: Final = int(os.environ.get("VEDETTE_BENCH_LIES", "60"))
+WATCHED_S: Final = 120.0  # after a lie began; who is not flagged by then, is not flagged
 
 QUICK_S: Final = (1.0, 1.5, 2.0)
 CALM_S: Final = (1.5, 2.0, 3.0)
@@ -152,3 +158,63 @@ def ever_flagged(seed: int) -> list[str]:
     scrutiny = Scrutiny()
     scrutiny.change(added=told_of(seed, periods_s=CALM_S), removed=())
     return sorted(scrutiny.findings.counts_from)
+
+
+def flagged_after_s(seed: int, size_m: Callable[[float], float]) -> tuple[float, bool]:
+    """Return how long a lie in some direction is not flagged, s, and whether anybody else was flagged meanwhile."""
+    chance = random.Random(f"lie {seed}")  # noqa: S311 - a simulation
+    axis = [chance.gauss(0.0, 1.0) for _ in range(3)]
+    length, start_s = math.hypot(*axis), chance.uniform(80.0, 140.0)
+    x, y, z = (part / length for part in axis)
+
+    def lie(at_s: float, _: State) -> tuple[float, float, float]:
+        moved_m = size_m(at_s - start_s) if at_s >= start_s else 0.0
+        return x * moved_m, y * moved_m, z * moved_m
+
+    wrong = False
+    for at_s, found in launch(seed, until_s=start_s + WATCHED_S, lie=lie):
+        wrong = wrong or not found.flagged <= {LIAR}
+        if LIAR in found.flagged:
+            return at_s - start_s, wrong
+    return WATCHED_S, wrong
+
+
+def clock_error_s(seed: int, clock_s: float) -> tuple[float, float, bool]:
+    """Return what is told of a clock that is so far off, less what is true, its own sigma, and whether it was flagged."""
+    scrutiny = Scrutiny()
+    scrutiny.change(added=told_of(seed, until_s=200.0, clock_s=clock_s), removed=())
+    told_s, sigma_s = clock_offset(offsets_of(scrutiny.findings, LIAR))
+    return told_s - clock_s, sigma_s, bool(scrutiny.findings.counts_from)
+
+
+def rows() -> Iterator[Row]:
+    """Measure lies, then honest launches, then clocks."""
+    seeds = range(REPORTED_ON, REPORTED_ON + LIES)
+    for name, size_m, most_s in (
+        ("a jump of 3 km", lambda _: 3_000.0, 15.0),
+        ("a drift of 30 m/s", lambda since_s: 30.0 * since_s, 40.0),
+    ):
+        print(f"{name}: {LIES} launches", flush=True)
+        found = [flagged_after_s(seed, size_m) for seed in seeds]
+        after_s = sorted(one for one, _ in found)
+        yield Row(f"{name}, flagged after, median", median(after_s), "s", most_s)
+        yield Row(f"{name}, flagged after, 9 of 10", after_s[math.ceil(0.9 * LIES) - 1], "s", most_s)
+        yield Row(f"{name}: another was flagged", float(sum(wrong for _, wrong in found)), "launches", 0.0)
+    flagged = 0
+    for number in range(LAUNCHES):
+        flagged += bool(ever_flagged(REPORTED_ON + number))
+        if number % 200 == 199:
+            print(f"{number + 1} of {LAUNCHES} honest launches, {flagged} flags", flush=True)
+    yield Row(f"an honest nation flagged, in {LAUNCHES} launches", float(flagged), "launches", 0.0)
+    for clock_s in (0.0, 0.1, 0.5):
+        told = [clock_error_s(seed, clock_s) for seed in seeds]
+        yield Row(
+            f"a clock {clock_s} s off: error of what is told", math.sqrt(fmean(e * e for e, _, _ in told)), "s", 0.1
+        )
+        yield Row(
+            f"a clock {clock_s} s off: error over its claim",
+            math.sqrt(fmean((e / s) ** 2 for e, s, _ in told)),
+            "",
+            1.5,
+        )
+        yield Row(f"a clock {clock_s} s off: called a lie", float(sum(lie for _, _, lie in told)), "launches", 0.0)
