@@ -177,6 +177,7 @@ def _objects(forecasts: Mapping[TrackKey, Forecast]) -> list[list[object]]:
             one.doubt_m2ps2,
             _prediction(one.prediction),
             [[share.origin, share.influence_m, _place(share.alone)] for share in one.shares],
+            [list(one.overflown), one.home, one.is_ballistic, one.silent_ns],
         ]
         for (origin, event_id, object_id), one in forecasts.items()
     ]
@@ -191,8 +192,17 @@ def _forecasts(lines: list[Any]) -> dict[TrackKey, Forecast]:
             tried_ns,
             doubt,
             tuple(Share(who, influence_m, None if at is None else Place(*at)) for who, influence_m, at in shares),
+            overflown=tuple(overflown),
+            home=home,
+            is_ballistic=is_ballistic,
+            silent_ns=silent_ns,
         )
-        for (origin, event_id, object_id), is_stale, tried_ns, doubt, prediction, shares in lines
+        for (origin, event_id, object_id), is_stale, tried_ns, doubt, prediction, shares, (
+            overflown,
+            home,
+            is_ballistic,
+            silent_ns,
+        ) in lines
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from broker.fusion import estimate, impact
+from broker.fusion import estimate, impact, reach
 from broker.fusion.associate import Matcher, with_coarse
 from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict
 from broker.fusion.contribution import Report
@@ -19,6 +19,8 @@ from broker.fusion.history import Entry, History
 from broker.fusion.influence import shares
 from broker.fusion.node import Node
 from broker.fusion.parting import parents, with_parts
+from broker.fusion.path import ground_track
+from broker.fusion.regions import nations_of, overflown, region_at, touched
 from broker.fusion.scrutiny import Findings, Scrutiny
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
@@ -48,6 +50,24 @@ class Forecast:
     tried_ns: int | None = None  # the newest report when it was last tried
     doubt_m2ps2: float = 0.0  # variance of the velocity then
     shares: tuple[Share, ...] = ()  # of the origins in it
+    overflown: tuple[str, ...] = ()  # regions, in the order of flight
+    home: str = ""  # the region that it rose from, if that can be told
+    is_ballistic: bool = True  # predicted as of a falling body
+    silent_ns: int = 0  # of a lost object: for how long it had not been reported when the area was widened last
+
+    def affected(self) -> tuple[tuple[str, ...], bool]:
+        """Return the nations (ISO 3166-1) that the impact area touches; if none, those flown over, and that it is so.
+
+        Where it is known to have risen is not flown over.
+        """
+        if self.prediction is None:
+            return (), False
+        below = nations_of(touched(self.prediction.place))
+        if below or not self.is_ballistic:
+            return below, False
+        home = nations_of([self.home] if self.home else [])
+        over = tuple(nation for nation in nations_of(self.overflown) if nation not in home)
+        return over, bool(over)
 
 
 @dataclass(slots=True)
@@ -76,7 +96,24 @@ class TrackedObject:
         doubt = estimate.velocity_variance(newest)
         prediction = impact.predict(newest)
         parts = shares(self.scrutiny.findings, newest.time_ns) if prediction is not None else ()
-        self.forecast = Forecast(prediction, is_stale=False, tried_ns=newest.time_ns, doubt_m2ps2=doubt, shares=parts)
+        is_ballistic = self.history.motion.is_ballistic
+        ascent = self.ascent()
+        start = (
+            (ascent.place.lat_deg, ascent.place.lon_deg) if ascent is not None and ascent.place is not None else None
+        )
+        track = ground_track(start, self.history, prediction if is_ballistic else None)
+        if not is_ballistic:
+            prediction = reach.glided(newest, 0.0 if prediction is None else prediction.apogee_m)
+        self.forecast = Forecast(
+            prediction,
+            is_stale=False,
+            tried_ns=newest.time_ns,
+            doubt_m2ps2=doubt,
+            shares=parts,
+            overflown=overflown(track) if prediction is not None else (),
+            home=(start is not None and region_at(*start)) or "",
+            is_ballistic=is_ballistic,
+        )
 
     def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
         """Take reports in and out. Those of an origin that contradicts the others do not count."""
@@ -93,6 +130,24 @@ class TrackedObject:
             removed = [key for key in have if key not in wanted]
         self.history.change(added=added, removed=removed)
         self.forecast = replace(self.forecast, is_stale=True)
+
+    @property
+    def is_misjudged(self) -> bool:
+        """Say whether what is predicted takes it for a falling body, and it is none (or the other way round)."""
+        known = self.forecast
+        return known.prediction is not None and known.is_ballistic != self.history.motion.is_ballistic
+
+    def fade(self, silent_ns: int) -> bool:
+        """Let the impact area of a lost object grow with its silence, in whole steps; say whether it is another now."""
+        known = self.forecast
+        silent_ns -= silent_ns % reach.FADING_NS
+        if known.prediction is None or known.is_stale or not known.is_ballistic or silent_ns <= known.silent_ns:
+            return False
+        # From what the reports say alone, so that it does not show how often it was asked.
+        sharp = impact.predict(self.history.newest)
+        wider = known.prediction if sharp is None else reach.faded(sharp, self.history.newest, silent_ns)
+        self.forecast = replace(known, prediction=wider, silent_ns=silent_ns)
+        return wider != known.prediction
 
     def is_due(self, now_ns: int) -> bool:
         """Say whether the impact should be predicted anew on a Tick.

@@ -1,7 +1,13 @@
 """Where origins differ by more than they should: published beside the picture, never settled by an average.
 
 A Disagreement's distance is the difference over its expected standard deviation; it is 1 for what is not a number
-(class, state), and the gap for counts. Under `DISAGREEMENT_LEAST` nothing is said.
+(class, state, whether it only passes over), and the gap for counts. Under `DISAGREEMENT_LEAST` nothing is said.
+
+    launch_time.best, launch_area.ellipse.centre, azimuth_deg, count, classes   of the launch
+    state.position_m, state.velocity_mps    of an object, by the newest report of each, moved to one time
+    apogee_m, ground_range_m                how high and how far: lofted or depressed
+    area.ellipse.centre, time.best, overflight_only    of the impact
+    state                                   whether there is anything at all: NOT_A_LAUNCH against a launch
 """
 
 from __future__ import annotations
@@ -17,7 +23,8 @@ from vedette.v1 import content_pb2
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from broker.fusion.contribution import Launch, Place
+    from broker.fusion.board import TrackedObject
+    from broker.fusion.contribution import Launch, NodeKey, Place, Report
     from broker.fusion.node import Node
 
 __all__ = ["disagreements"]
@@ -25,10 +32,14 @@ __all__ = ["disagreements"]
 DISAGREEMENT_LEAST: Final = 2.0
 NOT_A_NUMBER_DISTANCE: Final = 1.0
 DISAGREEMENTS_MAX: Final = 64  # what one message holds
+COMPARED_NS: Final = 5 * SECOND_NS  # reports farther apart in time say too little of each other
+PUSH_MPS2: Final = 40.0  # what a motor may do between two reports
+ROUNDED: Final = 0.05  # of a height or a range: origins reckon differently
+ROUNDED_M: Final = 10_000.0
 
 
 def disagreements(
-    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool]
+    live: Sequence[Node], gone: Sequence[Node], refused: Mapping[str, bool], objects: Sequence[TrackedObject]
 ) -> list[content_pb2.Disagreement]:
     """Return the fields in which origins differ by more than they should."""
     found: list[tuple[str, float, tuple[str, ...]]] = []
@@ -38,6 +49,9 @@ def disagreements(
         if one.key[0] != two.key[0]:
             origins: tuple[str, ...] = (one.key[0], two.key[0])
             found += [(path, distance, origins) for path, distance in _differences(one, two)]
+    nodes = {node.key: node for node in live}
+    for tracked in objects:
+        found += _track_differences(tracked, nodes)
     if live and gone:
         every = {node.key[0] for node in (*live, *gone)}
         found.append(("state", NOT_A_NUMBER_DISTANCE, tuple(sorted(every))))
@@ -66,10 +80,81 @@ def _differences(one: Node, two: Node) -> list[tuple[str, float]]:
         if impacts[0].time_ns is not None and impacts[1].time_ns is not None:
             sigma_s = math.hypot(impacts[0].time_sigma_s, impacts[1].time_sigma_s, 1.0)
             found.append(("time.best", abs(impacts[0].time_ns - impacts[1].time_ns) / SECOND_NS / sigma_s))
+    tracks = (one.shown("track"), two.shown("track"))
+    if tracks[0] is not None and tracks[1] is not None:
+        found += _flight_differences(tracks[0][1].track, tracks[1][1].track)
     found = [(path, distance) for path, distance in found if distance >= DISAGREEMENT_LEAST]
     words = (one.shown("launch"), two.shown("launch"))
     if words[0] is not None and words[1] is not None:
         found += _word_differences(words[0][1].launch, words[1][1].launch)
+    if impacts[0] is not None and impacts[1] is not None and impacts[0].overflight_only != impacts[1].overflight_only:
+        found.append(("overflight_only", NOT_A_NUMBER_DISTANCE))
+    return found
+
+
+def _track_differences(one: TrackedObject, nodes: Mapping[NodeKey, Node]) -> list[tuple[str, float, tuple[str, ...]]]:
+    """Return where the newest reports of an object by different origins differ."""
+    newest: dict[str, Report] = {}
+    for key in one.tracks:
+        track = nodes[key[:2]].tracks.get(key) if key[:2] in nodes else None
+        if track is not None:
+            report = track.entries[track.order[-1]].report
+            if key[0] not in newest or newest[key[0]].time_ns < report.time_ns:
+                newest[key[0]] = report
+    if len(newest) == 1:
+        return []
+    found: list[tuple[str, float, tuple[str, ...]]] = []
+    velocity = one.history.newest.falling_state[3:]
+    for origins in combinations(sorted(newest), 2):
+        early, late = sorted((newest[origin] for origin in origins), key=lambda report: report.time_ns)
+        passed_ns = late.time_ns - early.time_ns
+        if passed_ns > COMPARED_NS:
+            continue
+        passed_s = passed_ns / SECOND_NS
+        drift = [passed_s * part for part in velocity]
+        found.append(("state.position_m", _moved(early, late, 0, drift, 0.5 * PUSH_MPS2 * passed_s**2), origins))
+        if early.velocity_mps is not None and late.velocity_mps is not None:
+            found.append(("state.velocity_mps", _moved(early, late, 3, [0.0] * 3, PUSH_MPS2 * passed_s), origins))
+    return [line for line in found if line[1] >= DISAGREEMENT_LEAST]
+
+
+def _moved(early: Report, late: Report, first: int, drift: Sequence[float], doubt: float) -> float:
+    """Return the normalised distance of two reports' places (first = 0) or velocities (3)."""
+    before, after = (
+        (early.position_m, late.position_m)
+        if first == 0
+        else (early.velocity_mps or (0.0, 0.0, 0.0), late.velocity_mps or (0.0, 0.0, 0.0))
+    )
+    apart = [b - a - moved for a, b, moved in zip(before, after, drift, strict=True)]
+    length = math.hypot(*apart)
+    if length <= 0.0:
+        return 0.0
+    axis = [part / length for part in apart]
+    variance = math.fsum(
+        axis[i] * axis[j] * (early.noise[first + i][first + j] + late.noise[first + i][first + j])
+        for i in range(3)
+        for j in range(3)
+    )
+    variance += doubt * doubt
+    if first == 0:
+        variance += early.bias_m * early.bias_m + late.bias_m * late.bias_m
+    return length / math.sqrt(max(variance, 1.0))
+
+
+def _flight_differences(one: content_pb2.TrackUpdate, two: content_pb2.TrackUpdate) -> list[tuple[str, float]]:
+    """Return the distances of how high and how far, as they are stated. "At least" differs only from less."""
+    found: list[tuple[str, float]] = []
+    for name, first, second in (
+        ("apogee_m", one.apogee_m, two.apogee_m),
+        ("ground_range_m", one.ground_range_m, two.ground_range_m),
+    ):
+        low, high = sorted((first, second), key=lambda quantity: quantity.value)
+        if not low.value or low.lower_bound:
+            continue
+        sigma_m = math.hypot(
+            low.sigma, high.sigma, low.cell.space_m, high.cell.space_m, ROUNDED * high.value, ROUNDED_M
+        )
+        found.append((name, (high.value - low.value) / sigma_m))
     return found
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate
+from broker.fusion.motion import UNSEEN, followed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from broker.fusion.contribution import Key, Report, TrackKey
     from broker.fusion.estimate import Estimate
+    from broker.fusion.motion import Motion
 
 __all__ = ["Entry", "History"]
 
@@ -43,6 +45,7 @@ class History:
         self._entries: dict[Key, Entry] = {}
         self._keys: list[Key] = []
         self._estimates: list[Estimate | None] = []
+        self._motions: list[Motion] = []  # after each report: most are one and the same
         self._is_shared = False  # with a copy: then nothing is changed in place
         self.change(added=entries, removed=())
 
@@ -54,6 +57,7 @@ class History:
         twin = History()
         twin._is_shared = self._is_shared = True
         twin._entries, twin._keys, twin._estimates = self._entries, self._keys, self._estimates
+        twin._motions = self._motions
         return twin
 
     @property
@@ -63,6 +67,11 @@ class History:
         if last is None:
             raise LookupError("an object without reports has no estimate")
         return last
+
+    @property
+    def motion(self) -> Motion:
+        """Return how it has moved up to the newest report."""
+        return self._motions[-1] if self._motions else UNSEEN
 
     @property
     def last(self) -> Entry:
@@ -105,8 +114,8 @@ class History:
             entries[entry.key] = entry
             first = min(first, index)
         came_one = len(added) == 1 and not removed and len(keys) > len(self._keys)
-        estimates = self._computed(entries, keys, first, came_one=came_one)
-        self._entries, self._keys, self._estimates = entries, keys, estimates
+        estimates, motions = self._computed(entries, keys, first, came_one=came_one)
+        self._entries, self._keys, self._estimates, self._motions = entries, keys, estimates, motions
         self._is_shared = False
 
     def _follows(self, entry: Entry) -> bool:
@@ -116,34 +125,40 @@ class History:
     def _append(self, entry: Entry) -> None:
         """Take in the newest report: what nearly always happens."""
         state = estimate.absorb(self.newest, entry.report, entry.track, common=entry.common)
+        motion = followed(self.motion, self.newest, state)
         self._entries[entry.key] = entry
         self._keys.append(entry.key)
         self._estimates.append(state)
+        self._motions.append(motion)
         self._thin(self._estimates)
 
     def _computed(
         self, entries: dict[Key, Entry], keys: list[Key], first: int, *, came_one: bool
-    ) -> list[Estimate | None]:
-        """Return the estimates, those before `first` as they are. `came_one`: nothing else has changed."""
+    ) -> tuple[list[Estimate | None], list[Motion]]:
+        """Return estimates and motions, those before `first` as they are. `came_one`: nothing else has changed."""
         start = first
         while start > 0 and self._estimates[start - 1] is None:
             start -= 1
-        estimates = self._estimates[:start]
+        estimates, motions = self._estimates[:start], self._motions[:start]
         state = estimates[-1] if estimates else None
+        motion = motions[-1] if motions else UNSEEN
         for index, key in enumerate(keys[start:], start):
             if came_one and index == first + 1 and first > 0 and state is self._estimates[first - 1]:
                 # It taught nothing, to the bit: neither does it change anything behind it.
                 estimates += self._estimates[first:]
+                motions += self._motions[first:]
                 self._thin(estimates)
-                return estimates
-            entry = entries[key]
+                return estimates, motions
+            entry, before = entries[key], state
             if state is None:
                 state = estimate.start(entry.report, entry.track)
             else:
                 state = estimate.absorb(state, entry.report, entry.track, common=entry.common)
+            motion = followed(motion, before, state)
             estimates.append(state)
+            motions.append(motion)
             self._thin(estimates)
-        return estimates
+        return estimates, motions
 
     @staticmethod
     def _thin(estimates: list[Estimate | None]) -> None:

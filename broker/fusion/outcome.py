@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from broker.fusion.contribution import NodeKey
     from broker.fusion.node import Node
 
-__all__ = ["OVER", "Outcome", "flying", "outcome"]
+__all__ = ["OVER", "Outcome", "faded", "flying", "outcome"]
 
 Outcome = tuple[content_pb2.EventState.ValueType, content_pb2.StatusReason.ValueType]
 
@@ -68,6 +68,11 @@ def outcome(event: Event, nodes: Mapping[NodeKey, Node], now_ns: int, *, is_conf
 def flying(event: Event, nodes: Mapping[NodeKey, Node]) -> list[TrackedObject]:
     """Return the objects of an event without those that somebody's word has ended; all if it has ended them all."""
     return [one for one in event.objects if _ended(one, nodes) is None] or event.objects
+
+
+def faded(event: Event, now_ns: int) -> list[TrackedObject]:
+    """Let the impact areas of lost objects grow; return those of which it is another now."""
+    return [one for one in event.objects if _is_silent(one, now_ns) and one.fade(now_ns - one.history.newest.time_ns)]
 
 
 def _ended(one: TrackedObject, nodes: Mapping[NodeKey, Node]) -> Outcome | None:
@@ -136,7 +141,10 @@ def _past_impact(
             return None  # nobody knows where it ends
         latest_ns += [impact.latest_ns for impact in impacts if impact.latest_ns is not None]
         overflight = all(impact.overflight_only for impact in impacts)
-    if not latest_ns or now_ns <= max(latest_ns) + round(limits.IMPACT_MARGIN_S * SECOND_NS):
+    # What is still reported after it should have come down has not.
+    if not latest_ns or any(one.history.newest.time_ns > max(latest_ns) for one in objects):
+        return None
+    if now_ns <= max(latest_ns) + round(limits.IMPACT_MARGIN_S * SECOND_NS):
         return None
     state = content_pb2.EVENT_STATE_PASSED if overflight else content_pb2.EVENT_STATE_IMPACTED
     return state, content_pb2.STATUS_REASON_PREDICTED_IMPACT_PASSED

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy, limits
-from broker.fusion.assessment import assessment
+from broker.fusion.assessment import assessment, is_implausible
 from broker.fusion.contribution import place_of
 from broker.fusion.disagreement import disagreements
 from broker.fusion.estimate import merged
@@ -26,6 +26,7 @@ from broker.fusion.impact import BURNING_MOST, is_descending
 from broker.fusion.naming import NO_NAMES
 from broker.fusion.outcome import flying, outcome
 from broker.fusion.parting import kinship
+from broker.fusion.regions import nations_of, touched
 from broker.fusion.reliance import tell_reliance
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
@@ -88,12 +89,33 @@ def fused_event(
         tracks=[track for _, track in told],
         impacts=_impacts(number, live, objects, called),
         contributions=_contributions(live, gone, event.objects)[:CONTRIBUTIONS_MAX],
-        disagreements=disagreements(live, gone, refused),
+        disagreements=disagreements(live, gone, refused, event.objects),
         merged_event_ids=sorted(merged_numbers),
-        objects=[assessment(track.object_id, one, kinship(event, one, called)) for one, track in told],
+        objects=_assessments(event, nodes, told, launch, called),
         parted_from_event_id=names.parted_from,
     )
     return _fitted(fused)
+
+
+def _assessments(
+    event: Event,
+    nodes: Mapping[NodeKey, Node],
+    told: Sequence[tuple[TrackedObject, content_pb2.TrackUpdate]],
+    launch: content_pb2.LaunchDetection | None,
+    called: Mapping[TrackKey, Named],
+) -> list[content_pb2.ObjectAssessment]:
+    """Return what is said of the objects that have a track, in the tracks' order, then of those that have ended."""
+    shown = {one.key for one, _ in told}
+    ended = [(one, None) for one in event.objects if one.key not in shown][: TRACKS_MAX - len(told)]
+    return [
+        assessment(
+            called[one.key].name,
+            one,
+            implausible=is_implausible(one, nodes, track, launch),
+            kinship=kinship(event, one, called),
+        )
+        for one, track in (*told, *ended)
+    ]
 
 
 # --- standing ---------------------------------------------------------------------------------------------------------
@@ -236,7 +258,7 @@ def _impacts(
 ) -> list[content_pb2.ImpactPrediction]:
     """Return our own predictions; where there are none, the most exact that an origin made."""
     own = [
-        _impact(number, called[one.key].name, one.prediction)
+        _impact(number, called[one.key].name, one.prediction, *one.forecast.affected())
         for one in objects[:TRACKS_MAX]
         if one.prediction is not None
     ]
@@ -251,17 +273,30 @@ def _impacts(
     passed_on.event_id = number
     passed_on.ClearField("object_id")
     passed_on.ClearField("source")
+    place = place_of(passed_on.area)
+    if place is not None and not passed_on.area.iso_3166_2:
+        passed_on.area.iso_3166_2.extend(touched(place))
+    if not passed_on.nations_affected:
+        passed_on.nations_affected.extend(nations_of(touched(place)) if place is not None else ())
     return [passed_on]
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _impact(number: bytes, name: bytes, prediction: Prediction) -> content_pb2.ImpactPrediction:
-    """Return the area that holds the impact with 95 %, and the time."""
+def _impact(
+    number: bytes,
+    name: bytes,
+    prediction: Prediction,
+    nations: tuple[str, ...],
+    overflight_only: bool,  # noqa: FBT001 - goes with the nations
+) -> content_pb2.ImpactPrediction:
+    """Return the area that holds the impact with 95 %, the time, and whom it concerns."""
     return content_pb2.ImpactPrediction(
         event_id=number,
         object_id=name,
         area=_area(prediction.place),
         time=_window(prediction.time_ns, prediction.time_sigma_s),
+        overflight_only=overflight_only,
+        nations_affected=nations,
     )
 
 

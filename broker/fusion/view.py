@@ -26,7 +26,7 @@ from broker.fusion.board import Board
 from broker.fusion.contribution import Report, Status, contribution_of, unusable
 from broker.fusion.ledger import Ledger
 from broker.fusion.naming import Names
-from broker.fusion.outcome import outcome
+from broker.fusion.outcome import faded, outcome
 from broker.fusion.picture import fused_event
 from broker.fusion.register import Register, digest_of
 from broker.instant import timestamp
@@ -205,7 +205,7 @@ class View:
         for one in self._objects(touched):
             known = one.forecast
             due = known.tried_ns is None or abs(one.history.newest.time_ns - known.tried_ns) >= SECOND_NS
-            if known.is_stale and (again or (known.prediction is None and due)):
+            if one.is_misjudged or (known.is_stale and (again or (known.prediction is None and due))):
                 one.refresh()
 
     def _tick(self) -> list[content_pb2.FusedEvent]:
@@ -220,6 +220,7 @@ class View:
             due = [one for one in event.objects if one.is_due(now_ns)]
             for one in due:
                 one.refresh()
+            due += faded(event, now_ns)
             is_open = known.over_since_ns is None
             if due or (
                 is_open and known.outcome != outcome(event, self.board.nodes, now_ns, is_confirmed=known.is_confirmed)
