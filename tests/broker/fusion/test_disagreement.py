@@ -19,20 +19,23 @@ def said(log: Any) -> dict[str, tuple[float, tuple[str, ...]]]:
     return {one.field_path: (one.normalized_distance, tuple(one.origins)) for one in fused.disagreements}
 
 
-def tracks(world: Any, *, offset: tuple[float, ...] = (0.0,) * 6, coarse_m: float = 0.0) -> Any:
+def tracks(
+    world: Any, *, offset: tuple[float, ...] = (0.0,) * 6, coarse_m: float = 0.0, newest_s: float = 121.2
+) -> Any:
     """Return the log of a flight as KOR and USA report it, the second off by so much in the newest report."""
     flight, kor, usa = world.fly(), world.nation("KOR"), world.nation("USA")
     log = world.log()
     settings = {"first_s": 100.0, "last_s": 120.0, "sigma_m": 200.0, "sigma_mps": 10.0}
     log.feed([*kor.radar(flight, "k", seed=1, **settings), *usa.radar(flight, "u", seed=2, **settings)])
     log.take(kor.track("k", 121.0, flight.at(121.0), sigma_m=200.0, sigma_mps=10.0))
-    newest = usa.track("u", 121.2, flight.at(121.2) + np.array(offset), sigma_m=200.0, sigma_mps=10.0)
+    newest = usa.track("u", newest_s, flight.at(newest_s) + np.array(offset), sigma_m=200.0, sigma_mps=10.0)
     log.take(world.coarse(newest, coarse_m) if coarse_m else newest)
     return log
 
 
-def test_honest_tracks_are_no_disagreement(world: Any) -> None:
-    log = tracks(world)
+@pytest.mark.parametrize("newest_s", [121.2, 123.5])
+def test_honest_tracks_are_no_disagreement(world: Any, newest_s: float) -> None:
+    log = tracks(world, newest_s=newest_s)
     assert len(log.only().tracks) == 1
     assert not {"state.position_m", "state.velocity_mps"} & said(log).keys()
 
