@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 ID_FIGURES: Final = 8
+REGIONS_SHOWN: Final = 8
 RELATIONS: Final = {
     content_pb2.RELATION_CORRECTS: "corrects",
     content_pb2.RELATION_CANCELS: "CANCELS",
@@ -156,7 +157,33 @@ def _picture(fused: content_pb2.FusedEvent) -> str:
     else:
         what = _launch(fused.launch)
     state = _status(fused.status) if fused.status.state else ""
-    return _joined(f"no. {fused.revision} from {sources}", standing.lower(), state, what)
+    if len(fused.tracks) > 1:
+        state = _joined(state, f"{len(fused.tracks)} objects")
+    return _joined(f"no. {fused.revision} from {sources}", standing.lower(), state, what, *_assessed(fused))
+
+
+def _assessed(fused: content_pb2.FusedEvent) -> Iterator[str]:
+    """Yield what else is said of the objects: regions, what was flown over, and why to trust an area less."""
+    touched = sorted({code for one in fused.objects for code in one.regions})
+    over = list(dict.fromkeys(code for one in fused.objects for code in one.overflown))
+    if touched:
+        yield f"touches {_some(touched)}"
+    if over:
+        yield f"over {_some(over)}"
+    if any(one.motion == content_pb2.MOTION_NON_BALLISTIC for one in fused.objects):
+        yield "NOT BALLISTIC: the area is only how far it could get"
+    if any(one.implausible for one in fused.objects):
+        yield "IMPLAUSIBLE: apogee, range and time do not fit together"
+    differing = sorted({origin for one in fused.disagreements for origin in one.origins})
+    if differing:
+        paths = dict.fromkeys(one.field_path.split(".")[0] for one in fused.disagreements)
+        yield f"{'/'.join(differing)} differ in {', '.join(paths)}"
+
+
+def _some(codes: list[str]) -> str:
+    """Return the first of many."""
+    more = len(codes) - REGIONS_SHOWN
+    return " ".join(codes[:REGIONS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _joined(*parts: str) -> str:

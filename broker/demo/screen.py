@@ -28,6 +28,7 @@ LINES_KEPT: Final = 10
 REFRESH_S: Final = 0.25
 PLAIN_S: Final = 4.0  # between two plain lines about all floors
 RULES_SHOWN: Final = 4
+REGIONS_SHOWN: Final = 4
 
 
 class Screen:
@@ -126,8 +127,19 @@ def _fused(floor: Floor) -> tuple[str, str, str, str]:
         f"{len(floor.pictures)} events, {standing}, revision {newest.event.revision}",
         f"{age_s:.1f} s",
         _sharpness(floor),
-        f"from {contributors}; newest {_latency(floor)}",
+        "; ".join((f"from {contributors}", *_doubts(newest.event), f"newest {_latency(floor)}")),
     )
+
+
+def _doubts(event: content_pb2.FusedEvent) -> list[str]:
+    """Return whom it concerns, and why to trust its area less."""
+    regions = sorted({code for one in event.objects for code in one.regions})
+    found = [f"touches {' '.join(regions[:REGIONS_SHOWN])}"] if regions else []
+    if any(one.motion == content_pb2.MOTION_NON_BALLISTIC for one in event.objects):
+        found.append("NOT BALLISTIC")
+    if any(one.implausible for one in event.objects):
+        found.append("IMPLAUSIBLE")
+    return found
 
 
 def _newest(floor: Floor) -> Picture | None:

@@ -97,11 +97,9 @@ class TrackedObject:
         prediction = impact.predict(newest)
         parts = shares(self.scrutiny.findings, newest.time_ns) if prediction is not None else ()
         is_ballistic = self.history.motion.is_ballistic
-        ascent = self.ascent()
-        start = (
-            (ascent.place.lat_deg, ascent.place.lon_deg) if ascent is not None and ascent.place is not None else None
+        over, home = (
+            ((), "") if prediction is None and is_ballistic else self._way(prediction if is_ballistic else None)
         )
-        track = ground_track(start, self.history, prediction if is_ballistic else None)
         if not is_ballistic:
             prediction = reach.glided(newest, 0.0 if prediction is None else prediction.apogee_m)
         self.forecast = Forecast(
@@ -110,10 +108,18 @@ class TrackedObject:
             tried_ns=newest.time_ns,
             doubt_m2ps2=doubt,
             shares=parts,
-            overflown=overflown(track) if prediction is not None else (),
-            home=(start is not None and region_at(*start)) or "",
+            overflown=over,
+            home=home,
             is_ballistic=is_ballistic,
         )
+
+    def _way(self, prediction: Prediction | None) -> tuple[tuple[str, ...], str]:
+        """Return the regions that it flies over, and the one that it rose from; empty if that cannot be told."""
+        launch = self.ascent()
+        place = launch.place if launch is not None else None
+        start = None if place is None else (place.lat_deg, place.lon_deg)
+        over = overflown(ground_track(start, self.history, prediction))
+        return over, (start is not None and region_at(*start)) or ""
 
     def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
         """Take reports in and out. Those of an origin that contradicts the others do not count."""

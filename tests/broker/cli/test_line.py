@@ -92,6 +92,23 @@ def test_a_picture_says_its_sources_its_standing_and_the_sharpest_it_knows() -> 
     assert "comes down 40.610 N" in said(content)
 
 
+def test_a_picture_says_which_regions_it_concerns_and_why_to_trust_its_area_less() -> None:
+    content = content_pb2.Content()
+    fused = content.fused
+    fused.impacts.add().area.CopyFrom(launch().launch.launch_area)
+    one = fused.objects.add(regions=["JP-02", "JP-01"], overflown=["KP-09", "JP-05"])
+    assert said(content).endswith("touches JP-01 JP-02, over KP-09 JP-05")
+    assert "BALLISTIC" not in said(content)
+    one.motion, one.implausible = content_pb2.MOTION_NON_BALLISTIC, True
+    fused.disagreements.add(field_path="launch_time.best", normalized_distance=3.0, origins=["KOR", "USA"])
+    told = said(content)
+    assert "NOT BALLISTIC: the area is only how far it could get" in told
+    assert "IMPLAUSIBLE" in told
+    assert told.endswith("KOR/USA differ in launch_time")
+    one.regions.extend(f"JP-{number}" for number in range(10, 30))
+    assert "touches JP-01 JP-02 JP-10 JP-11 JP-12 JP-13 JP-14 JP-15 and 14 more" in said(content)
+
+
 def test_a_cancellation_names_the_message_that_it_takes_back() -> None:
     content = content_pb2.Content()
     content.header.references.add(message_id=ID, relation=content_pb2.RELATION_CANCELS)
