@@ -122,6 +122,7 @@ def make_world(  # noqa: PLR0913 - each names one way in which such a world may 
     exchange: str = "all",
     pictures: bool = True,
     canary_s: float = 0.0,
+    full_pictures: Sequence[str] = (),
 ) -> World:
     """Write keys, settings and policies for a world. Nothing runs yet."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +164,7 @@ def make_world(  # noqa: PLR0913 - each names one way in which such a world may 
             policy="release.yaml",
             **({"invariants": "invariants.yaml"} if promises else {}),
             canary_s=float(canary_s),
+            full_picture=nation in full_pictures,
             metrics_listen=f"127.0.0.1:{world.metrics_ports[nation]}",
             members_digest=authority.digest(),
         )

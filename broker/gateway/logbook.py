@@ -91,8 +91,8 @@ class Logbook:
         part, last = 0, 0
         for record in self._records():
             entry = journal_pb2.InboxRecord.FromString(record.data)
-            if not entry.HasField("delivery") or _lane_of(entry.delivery) != lane:
-                continue
+            if not entry.delivery.position or _lane_of(entry.delivery) != lane:
+                continue  # a gap, or a picture that was drawn here
             position = int.from_bytes(entry.delivery.position, "big")
             if position <= last:
                 part += 1

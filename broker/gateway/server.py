@@ -17,6 +17,7 @@ from broker.gateway import canary
 from broker.gateway.deliver import Delivery
 from broker.gateway.disclose import Discloser
 from broker.gateway.downlink import Downlink
+from broker.gateway.full.keep import FullPicture
 from broker.gateway.held import Held
 from broker.gateway.ids import Ids
 from broker.gateway.intake import Intake
@@ -161,6 +162,7 @@ async def run(settings: GatewaySettings) -> None:
                 group.create_task(keep_trying("downlink", downlink.run))
                 group.create_task(policy.watch())
                 group.create_task(shadow.run())
+                group.create_task(_draw_full_picture(base))
                 group.create_task(base.members.watch())
                 group.create_task(known.keep_known(base.store, lambda: _documents(base, policy, invariants)))
                 if invariants is not None:
@@ -169,8 +171,7 @@ async def run(settings: GatewaySettings) -> None:
                     group.create_task(invariants.watch())
                 group.create_task(retention.keep_forgetting(base.clock))
                 group.create_task(_keep_health(servicer, link))
-                if settings.canary_s > 0:
-                    group.create_task(_sing(base, pipeline))
+                group.create_task(_sing(base, pipeline))
                 log.info("ready nation=%s listen=%s", base.us, settings.listen)
                 group.create_task(_stop_when(stopping, server))
         except* _Stopped:
@@ -337,6 +338,8 @@ async def _keep_health(servicer: health.aio.HealthServicer, link: LinkState) -> 
 
 
 async def _sing(base: Foundation, pipeline: Pipeline) -> None:
+    if base.settings.canary_s <= 0:
+        return
     await canary.keep_singing(
         us=base.us,
         period_s=base.settings.canary_s,
@@ -345,6 +348,13 @@ async def _sing(base: Foundation, pipeline: Pipeline) -> None:
         clock=base.clock,
         send=pipeline.send,
     )
+
+
+async def _draw_full_picture(base: Foundation) -> None:
+    """Have the nation's full picture drawn, if it wants one."""
+    settings = base.settings
+    if settings.full_picture:
+        await FullPicture(base.us, base.store, settings.data_dir / "full", base.clock, settings.log_level).keep()
 
 
 async def _measure_certificate(base: Foundation) -> None:

@@ -35,6 +35,9 @@ class GatewaySettings:
     )
     canary_s: float = setting("seconds between two canaries to each nation; 0: none", default=limits.CANARY_S)
     store: str = setting("the plugin that keeps data_dir, an entry point in vedette.stores", default="sqlite")
+    full_picture: bool = setting(
+        "whether the nation's full picture is drawn here, from its own exact reports too", default=False
+    )
     retention_days: float = setting(
         "how many days what was reported, sent and received is kept; at least 1", default=limits.RETENTION_S / DAY_S
     )

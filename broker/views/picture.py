@@ -91,6 +91,7 @@ class Picture:
     drawings: dict[ViewKey, Drawing] = field(default_factory=dict)
     pending: OrderedDict[RevisionKey, Revision] = field(default_factory=OrderedDict)
     faults: int = 0  # records passed over
+    publisher: str = PUBLISHER  # whose the pictures are, by their label
 
     def take(self, position: int, delivery: Delivery) -> None:
         """Put in the record at a position; what is to be published afterwards stands in `pending`."""
@@ -156,5 +157,5 @@ class Picture:
             return
         for event in drawn:
             name = RevisionKey(key, event.event_id, event.revision)
-            label = drawing.label.product(PUBLISHER)
+            label = drawing.label.product(self.publisher)
             self.pending[name] = Revision(self.recipient, name, event, drawing.exercise, label)
