@@ -79,6 +79,24 @@ class Ledger:
         """Return every message about these events, standing or not, in fold order."""
         return self._contributions({key for key, one in self.messages.items() if one.node_key in nodes})
 
+    def tied(self, contributions: Iterable[Contribution]) -> list[Contribution]:
+        """Return messages with those that corrections tie to them and that do not stand, whatever event they name.
+
+        They are put away together: one without the other would stand again.
+        """
+        found = {contribution.message_key for contribution in contributions}
+        waiting = list(found)
+        while waiting:
+            one = waiting.pop()
+            known = self.messages.get(one)
+            near = list(self._correctors.get(one, ()))
+            near += [(one[0], target) for target in known.corrects] if known else []
+            for other in near:
+                if other not in found and other in self.messages and not self.stands(other):
+                    found.add(other)
+                    waiting.append(other)
+        return self._contributions(found)
+
     def forget(self, keys: Iterable[MessageKey]) -> None:
         """Let messages go whose effect is no longer needed. Their tombstones stay."""
         for key in keys:

@@ -274,7 +274,7 @@ class View:
             over = known is not None and known.over_since_ns is not None and now_ns - known.over_since_ns > HORIZON_NS
             if not over and now_ns - newest_ns <= FORGET_SILENT_NS:
                 continue
-            contributions = self.ledger.of_nodes(keys)
+            contributions = self.ledger.tied(self.ledger.of_nodes(keys))
             if known is not None:
                 self.packed[known.number] = archive.pack(contributions, event)
             standing = [one for one in contributions if self.ledger.stands(one.message_key)]
@@ -300,15 +300,16 @@ class View:
 
     def _unpack(self, contribution: Contribution) -> None:
         """Bring back the event that a contribution speaks of, if it was put away."""
-        targets = (*contribution.cancels, *contribution.corrects)
+        targets = (contribution.key[5], *contribution.cancels, *contribution.corrects)
         for number, packed in list(self.packed.items()):
             about = contribution.event_id and contribution.node_key in self.register.entries[number].members
             if not about and not any(packed.holds(target) for target in targets):
                 continue
             contributions = archive.unpack(packed)
-            for one in contributions:
-                self.ledger.add(one)
-            self.board.apply([one for one in contributions if self.ledger.stands(one.message_key)], [])
+            fell = [other for one in contributions for other in self.ledger.add(one)[1]]
+            stands = [one for one in contributions if self.ledger.stands(one.message_key)]
+            back = {one.message_key for one in contributions}
+            self.board.apply(stands, [one for one in fell if one.message_key not in back])
             archive.put_back(packed, self.board)
             del self.packed[number]
 

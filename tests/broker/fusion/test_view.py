@@ -456,6 +456,25 @@ def test_a_late_cancellation_reopens_what_was_packed_away(world: Any) -> None:
     assert fused.tracks[0].state == log.revisions[-2].tracks[0].state
 
 
+def test_a_correction_that_names_another_event_is_put_away_with_what_it_corrects(world: Any) -> None:
+    flight, kor, usa = world.fly(), world.nation("KOR"), world.nation("USA")
+    first = kor.track("k", 30.0, flight.at(30.0), sigma_m=300.0, name="first")
+    second = kor.track("other", 30.0, flight.at(30.0) + 9e5, sigma_m=300.0, name="second")
+    log = world.log()
+    for content in (first, refer(second, content_pb2.RELATION_CORRECTS, first)):
+        log.take(content)
+    log.take(kor.status("other", 31.0, EVENT_STATE_ALL_CLEAR, name="clear"))
+    for time_s in range(32, 32 + int(limits.HORIZON_S) + 60, 20):
+        log.tick(time_s)
+        log.take(usa.track("u", time_s, flight.at(100.0), sigma_m=300.0, name=time_s))
+    assert len(log.view.packed) == 1
+    for again in (first, kor.status("other", 300.0, EVENT_STATE_DETECTED, name="again")):
+        assert believed(View.restore(log.view.checkpoint())) == believed(log.view)
+        log.take(again)
+    assert believed(View.restore(log.view.checkpoint())) == believed(log.view)
+    assert world.identity("KOR", "k") not in {key[1] for key in log.view.board.nodes}
+
+
 def test_of_an_event_past_keeping_a_retraction_still_gives_a_status(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
