@@ -1,7 +1,7 @@
 """How a View begins again: a checkpoint after a long log, against folding that log.
 
-20,000 contributions of five launches by three nations each, four a second and track, in one process and the same run. In
-processor time: what a checkpoint costs to write and to take up again, as parts of what folding the log costs.
+20,000 contributions of five launches by three nations each, four a second and track, in one process and the same run.
+In processor time: what a checkpoint costs to write and to take up again, and as a part of what folding the log costs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SAVE_S_MOST: Final = 1.0  # it is written every ten seconds
 def rows() -> Iterator[Row]:
     """Measure."""
     view = View("JPN", content_pb2.MODE_TEST)
-    print(f"folding {CONTRIBUTIONS} contributions", flush=True)  # noqa: T201 - progress
+    print(f"folding {CONTRIBUTIONS} contributions", flush=True)
     began_s = time.process_time()
     second = 0
     for number, content in enumerate(_log(), start=1):
