@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker import geodesy
 from broker.instant import nanoseconds
-from broker.limits import SECOND_NS
+from broker.limits import SECOND_NS, TIME_MAX_S
 from vedette.v1 import content_pb2, measures_pb2
 
 if TYPE_CHECKING:
@@ -254,13 +254,16 @@ def _report(track: content_pb2.TrackUpdate) -> Report | None:
     if noise is None:
         return None
     time_cell_ns = _duration_ns(state.cell)
+    time_ns = nanoseconds(state.valid_at) + time_cell_ns // 2
+    if time_ns >= TIME_MAX_S * SECOND_NS:
+        return None  # a picture of then could not be sent
     interval = state.cell.minimum_interval
     interval_ns = interval.seconds * SECOND_NS + interval.nanos
     bias_m = 0.0
     if state.cell.space_m > 0.0 or time_cell_ns > 0:
         noise, bias_m = _coarse(state.cell.space_m, time_cell_ns / SECOND_NS, velocity, noise)
     return Report(
-        time_ns=nanoseconds(state.valid_at) + time_cell_ns // 2,
+        time_ns=time_ns,
         position_m=position,
         velocity_mps=velocity,
         noise=noise,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf import json_format
 
 from broker import limits
+from broker.fusion.replay import replay
 from broker.fusion.view import View
+from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-    from vedette.v1 import content_pb2
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +78,28 @@ def test_restarts_in_a_late_log_change_no_byte_of_any_revision(world: Any, rando
             restarted.view = View.restore(restarted.view.checkpoint())
     restarted.wait(story.end_s)
     assert bytes_of(restarted.revisions) == bytes_of(log.revisions)
+
+
+@pytest.mark.parametrize("seed", [40, 41])
+def test_a_log_in_a_file_that_came_late_and_twice_ends_as_the_one_in_order(
+    world: Any, random_logs: ModuleType, seed: int
+) -> None:
+    story = random_logs.Story(world, seed)
+    end = world.nation("KOR").content(None, "end")
+    end.canary.SetInParent()
+    finals = []
+    for order in story.orders():
+        arrivals = sorted([*order, (story.end_s, end)], key=lambda one: one[0])
+        lines = [
+            json.dumps({"arrival_ns": world.ns(arrival_s), "content": json_format.MessageToDict(content)})
+            for arrival_s, content in arrivals
+        ]
+        found = list(replay(lines, recipient="JPN"))
+        assert list(replay(lines, recipient="JPN")) == found, "the same bytes in every run"
+        revisions = [json_format.ParseDict(json.loads(line)["fused"], content_pb2.FusedEvent()) for line in found]
+        finals.append(random_logs.final_picture(revisions))
+    assert finals[0] == finals[1]
+    assert finals[0]
 
 
 @pytest.mark.parametrize("seed", [30, 31])

@@ -184,6 +184,16 @@ def test_a_hostile_log_neither_fails_nor_hangs_nor_grows(world: Any, random_logs
     assert attack(world, random_logs, seed, 60) > 15
 
 
+def test_a_report_whose_cell_ends_after_all_times_leads_to_pictures_that_can_be_sent(world: Any) -> None:
+    last = world.nation("KOR").track("k", 0.0, world.fly().at(90.0), sigma_m=300.0)
+    last.track.state.valid_at.FromSeconds(limits.TIME_MAX_S - 1)
+    last.track.state.cell.space_m = 1_000.0
+    last.track.state.cell.time.FromSeconds(10)
+    (fused,) = world.log().take(parse_content(last.SerializeToString(), incoming=True))
+    sent = fused_content(fused, recipient="JPN", mode=content_pb2.MODE_TEST).SerializeToString()
+    assert parse_content(sent, incoming=True).fused.contributions[0].HasField("track")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_ten_minutes_of_hostile_logs(world: Any, random_logs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
