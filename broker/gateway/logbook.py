@@ -68,6 +68,7 @@ class Logbook:
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the log in order. Raises StoreError."""
+        self._done = 0
         urgent, normal = self._lane(URGENT), self._lane(NORMAL)
         next_urgent, next_normal = next(urgent, None), next(normal, None)
         part, last = 0, 0

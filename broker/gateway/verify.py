@@ -8,6 +8,7 @@ nation's own; without it everything is folded anew.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from vedette.v1.envelope_pb2 import Envelope, RoutingHeader
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broker.gateway.logbook import Logbook
+    from broker.gateway.logbook import Entry, Logbook
     from broker.views.picture import Picture
     from broker.views.verify import Finding
     from vedette.v1.exchange_pb2 import Delivery
@@ -57,68 +58,77 @@ class Verified:
 
 def verify(log: Logbook, keep: Path | None = None) -> Verified:
     """Return what was found of the pictures in a log. Raises StoreError, and OSError where nothing can be kept."""
-    found = Verified()
-    run = _Run(found, log.is_partial, keep)
+    found = Verified(_recipient(log))
+    kept = checkpoint.load(keep, found.recipient) if keep is not None and found.recipient else None
+    part = _part_of(kept, log) if kept is not None else None
+    run = _Run(found, log.is_partial, kept if part is not None else None, part or 0)
     for entry in log:
-        run.begin(entry.part, entry.delivery)
-        run.take(entry.position, entry.delivery, is_after_hole=entry.is_after_hole)
-    run.end()
-    found.unreadable, found.ahead = len(log.unreadable), log.ahead
+        run.take(entry)
+    run.settle()
+    found.unreadable, found.ahead, found.to_come = len(log.unreadable), log.ahead, run.verifier.to_come
+    if keep is not None and found.recipient:
+        picture = run.verifier.picture
+        picture.resume = run.last or picture.resume
+        checkpoint.save(keep, picture)
     return found
 
 
+def _recipient(log: Logbook) -> str:
+    """Return whose log it is, by the first envelope; nobody's if it has none."""
+    for entry in log:
+        if entry.delivery.WhichOneof("record") == "envelope":
+            envelope = Envelope.FromString(entry.delivery.envelope)
+            return RoutingHeader.FromString(envelope.header).recipient
+    return ""
+
+
+def _part_of(kept: Picture, log: Logbook) -> int | None:
+    """Return in which of the logs an earlier run ended: where its last record stands. None if it was another log."""
+    first: Entry | None = None
+    for entry in log:
+        first = first or entry
+        if entry.position == kept.cursor and _mark(entry.delivery) == kept.resume:
+            return entry.part
+    # What it ended with may be forgotten: then all that is left came later.
+    return 0 if first is not None and first.position > kept.cursor > 0 else None
+
+
+def _mark(delivery: Delivery) -> bytes:
+    """Return by what a record is known again."""
+    return hashlib.sha256(delivery.envelope or delivery.tick.SerializeToString(deterministic=True)).digest()
+
+
 class _Run:
-    """One log after the other, each with a Verifier of its own."""
+    """One log after the other, each with a Verifier of its own. With `kept` it goes on in the part where that ended."""
 
-    def __init__(self, found: Verified, is_partial: bool, keep: Path | None) -> None:  # noqa: FBT001 - private
-        self._found, self._is_partial, self._keep = found, is_partial, keep
-        self._part = 0
-        self._verifier: Verifier | None = None
-        self._waiting: list[tuple[int, Delivery]] = []
-        self._kept: Picture | None = None
+    def __init__(self, found: Verified, is_partial: bool, kept: Picture | None, part: int) -> None:  # noqa: FBT001 - private
+        self._found, self._part = found, part
+        self._kept = kept.cursor if kept is not None else 0
+        self.verifier = Verifier(found.recipient, is_partial=is_partial, picture=kept)
+        self.last = b""  # by what the newest record is known
 
-    def begin(self, part: int, delivery: Delivery) -> None:
-        """Make a Verifier where a log begins. Ticks before the first envelope change nothing and name nobody."""
-        if self._verifier is not None and part != self._part:
-            self._settle()
-            # Whether the new log began where the old one did, or goes on from a backup, nobody tells us.
-            self._verifier, self._part, self._is_partial = None, part, True
-            self._found.parts += 1
-        if self._verifier is None and delivery.WhichOneof("record") == "envelope":
-            header = RoutingHeader.FromString(Envelope.FromString(delivery.envelope).header)
-            self._found.recipient = header.recipient
-            if self._keep is not None and part == 0:
-                kept = checkpoint.load(self._keep, header.recipient)
-                self._kept = kept if kept.cursor else None
-            self._verifier = Verifier(header.recipient, is_partial=self._is_partial, picture=self._kept)
-
-    def take(self, position: int, delivery: Delivery, *, is_after_hole: bool) -> None:
+    def take(self, entry: Entry) -> None:
         """Take in one record."""
-        if self._verifier is None:
-            return
-        if self._kept is not None and position <= self._kept.cursor:
+        if entry.part > self._part:
+            self.settle()
+            # Whether the new log began where the old one did, or goes on from a backup, nobody tells us.
+            self.verifier = Verifier(self._found.recipient, is_partial=True)
+            self._kept, self._part = 0, entry.part
+            self._found.parts += 1
+        if entry.part < self._part or entry.position <= self._kept:
             self._found.already += 1
             return
-        is_next_to_kept = self._kept is not None and position == self._kept.cursor + 1
-        if is_after_hole and not is_next_to_kept:
+        if entry.is_after_hole and entry.position != self._kept + 1:
             self._found.holes += 1
-            self._verifier.note_hole()
-        for finding in self._verifier.take(position, delivery):
+            self.verifier.note_hole()
+        for finding in self.verifier.take(entry.position, entry.delivery):
             if len(self._found.findings) < FINDINGS_MAX:
                 self._found.findings.append(finding)
         self._found.records += 1
+        self.last = _mark(entry.delivery)
 
-    def end(self) -> None:
-        """Sum up, and keep the state for the next run."""
-        if self._verifier is None:
-            return
-        self._settle()
-        self._found.to_come = self._verifier.to_come
-        if self._keep is not None and self._part == 0:
-            checkpoint.save(self._keep, self._verifier.picture)
-
-    def _settle(self) -> None:
-        assert self._verifier is not None  # noqa: S101 - for the type
-        self._found.faults += self._verifier.picture.faults
-        for outcome, count in self._verifier.counts.items():
+    def settle(self) -> None:
+        """Sum up one log."""
+        self._found.faults += self.verifier.picture.faults
+        for outcome, count in self.verifier.counts.items():
             self._found.counts[outcome] += count
