@@ -129,6 +129,8 @@ class Observation:
     ground_range_m: float | None = None
     confidence: float | None = None
     nations_affected: tuple[str, ...] = ()
+    overflight: bool = False  # of an impact: it passes over them and falls beyond; a format may be unable to say so
+    corrects: Observation | None = None  # whose place it takes; likewise
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,13 @@ def _moments(timeline: Timeline) -> Iterator[tuple[int, str]]:
     for outage in scenario.outages:
         yield scenario.start_ns + round(outage.from_s * SECOND_NS), f"{outage.nation} is cut off from the hub"
         yield scenario.start_ns + round(outage.to_s * SECOND_NS), f"{outage.nation} is connected again"
+    for silence in scenario.silences:
+        yield scenario.start_ns + round(silence.from_s * SECOND_NS), f"{silence.nation}'s sensors fall silent"
+        yield scenario.start_ns + round(silence.to_s * SECOND_NS), f"{silence.nation}'s sensors report again"
+    for falsehood in scenario.falsehoods:
+        how = f"{falsehood.jump_m / 1e3:g} km off, and {falsehood.drift_mps:g} m/s further"
+        at_ns = timeline.launched[falsehood.launch].ns(falsehood.from_s)
+        yield at_ns, f"{falsehood.nation} begins to see {falsehood.launch} where it is not: {how}"
     seen: set[tuple[str, str, int]] = set()
     for report in timeline.reports:
         text = _told(report, first=(key := _key(report)) not in seen)
@@ -72,7 +79,10 @@ def _told(report: Reported, *, first: bool) -> str:
     if first:
         return f"sees {report.launch} for the first time, as track {sighted.track_number}"
     if sighted.sight is Sight.LAUNCH and sighted.ground_range_m is not None:
-        return f"announces {report.launch}: {sighted.ground_range_m / 1e3:.0f} km"
+        again = "corrects itself and " if sighted.corrects is not None else ""
+        return f"{again}announces {report.launch}: {sighted.ground_range_m / 1e3:.0f} km"
+    if sighted.overflight:
+        return f"says that {report.launch} passes over {' and '.join(sighted.nations_affected)}"
     return ""
 
 

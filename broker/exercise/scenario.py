@@ -35,6 +35,8 @@ SENSOR_KINDS: Final = {
     "sea-radar": SensorKind.SENSOR_KIND_SEA_RADAR,
     "airborne-radar": SensorKind.SENSOR_KIND_AIRBORNE_RADAR,
 }
+FALSE_MOST_KM: Final = 1_000.0  # of what is to look like a track still
+FALSE_MOST_MPS: Final = 1_000.0
 STATUSES: Final = {sight.value: sight for sight in (Sight.LOST, Sight.NOT_A_LAUNCH, Sight.ALL_CLEAR)}
 
 
@@ -70,6 +72,7 @@ class Statement:
     range_m: float | None
     apogee_m: float | None
     missile_class: MissileClass.ValueType
+    passes_over: tuple[str, ...] = ()  # nations that it is said to fly over, to fall beyond them
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,27 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A nation's sensors say nothing for a while: their lines are lost, not late."""
+
+    nation: str
+    from_s: float  # since the start
+    to_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Falsehood:
+    """From some time of a launch on, all of a nation's sensors see it where it is not: a lie, or a fault."""
+
+    nation: str
+    launch: str
+    from_s: float  # after the launch
+    bearing_deg: float  # in which direction
+    jump_m: float  # at once
+    drift_mps: float  # and further, for as long as it goes on
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """What a scenario file says."""
 
@@ -106,6 +130,8 @@ class Scenario:
     statements: tuple[Statement, ...]
     statuses: tuple[Status, ...]
     outages: tuple[Outage, ...]
+    silences: tuple[Silence, ...] = ()
+    falsehoods: tuple[Falsehood, ...] = ()
 
     def at(self, *, rate: float | None = None, seed: int | None = None) -> Scenario:
         """Return the same scenario with another rate or seed. Raises BadScenario."""
@@ -158,7 +184,9 @@ def read_scenario(text: str, file: str, table: Mapping[str, AnnouncedLaunch]) ->
         launches=launches,
         statements=tuple(_statement(section, nations, launches) for section in top.maybe_sections("announcements")),
         statuses=tuple(_status(section, nations, launches) for section in top.maybe_sections("statuses")),
-        outages=tuple(_outage(section, nations) for section in top.maybe_sections("outages")),
+        outages=tuple(Outage(*_interval(section, nations)) for section in top.maybe_sections("outages")),
+        silences=tuple(Silence(*_interval(section, nations)) for section in top.maybe_sections("silences")),
+        falsehoods=tuple(_falsehood(section, nations, launches) for section in top.maybe_sections("falsehoods")),
     )
     top.finish()
     return scenario
@@ -228,7 +256,10 @@ def _statement(section: Section, nations: tuple[str, ...], launches: Mapping[str
         missile_class=CLASSES[section.choice("class", CLASSES)]
         if section.has("class")
         else launch.announcement.missile_class,
+        passes_over=section.words("passes_over", r"[A-Z]{3}") if section.has("passes_over") else (),
     )
+    if statement.passes_over and statement.range_m is None:
+        raise section.refused("range_km", "is needed to say what it passes over")
     section.finish()
     return statement
 
@@ -244,16 +275,30 @@ def _status(section: Section, nations: tuple[str, ...], launches: Mapping[str, L
     return status
 
 
-def _outage(section: Section, nations: tuple[str, ...]) -> Outage:
-    outage = Outage(
-        nation=section.choice("nation", nations),
-        from_s=section.number("from_s", 0, limits.SCENARIO_S_MAX),
-        to_s=section.number("to_s", 0, limits.SCENARIO_S_MAX),
-    )
-    if outage.to_s <= outage.from_s:
+def _interval(section: Section, nations: tuple[str, ...]) -> tuple[str, float, float]:
+    """Return a nation, and from when to when something is so, in seconds since the start."""
+    nation = section.choice("nation", nations)
+    from_s = section.number("from_s", 0, limits.SCENARIO_S_MAX)
+    to_s = section.number("to_s", 0, limits.SCENARIO_S_MAX)
+    if to_s <= from_s:
         raise section.refused("to_s", "must be after from_s")
     section.finish()
-    return outage
+    return nation, from_s, to_s
+
+
+def _falsehood(section: Section, nations: tuple[str, ...], launches: Mapping[str, Launch]) -> Falsehood:
+    falsehood = Falsehood(
+        nation=section.choice("nation", nations),
+        launch=section.choice("launch", launches),
+        from_s=section.number("from_s", 0, limits.SCENARIO_S_MAX),
+        bearing_deg=section.number("bearing_deg", 0, 360),
+        jump_m=section.number("jump_km", 0, FALSE_MOST_KM) * 1e3 if section.has("jump_km") else 0.0,
+        drift_mps=section.number("drift_mps", 0, FALSE_MOST_MPS) if section.has("drift_mps") else 0.0,
+    )
+    if not falsehood.jump_m and not falsehood.drift_mps:
+        raise section.refused("jump_km", "or drift_mps is needed")
+    section.finish()
+    return falsehood
 
 
 def _after_s(section: Section) -> float:

@@ -5,7 +5,8 @@ The same scenario, seed and nations give the same timeline; each sensor has rand
 so that a nation which is left out changes nothing of what the others see.
 
 Announcements and statuses go out by the feed of the sensor that first reported the object in that nation: they speak
-of the event that the nation already has. A nation that saw nothing uses its first sensor.
+of the event that the nation already has. A nation that saw nothing uses its first sensor. What a nation announces of a
+launch again corrects what it announced before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker import geodesy
 from broker.exercise.document import BadScenario
+from broker.exercise.falsehood import falsified
 from broker.exercise.fit import fit
 from broker.exercise.scenario import Statement, Status
 from broker.exercise.sensors import Launched, sightings
@@ -100,6 +102,7 @@ def make_timeline(scenario: Scenario, nations: Mapping[str, Nation]) -> Timeline
         for draft in _seen(scenario, launch, launched[launch.name], nations[code])
     ]
     seen.sort(key=attrgetter("due_ns"))
+    seen = [draft for draft in seen if not _is_silent(scenario, draft)]
     first: dict[tuple[str, str], Sensor] = {}
     for draft in seen:
         first.setdefault((draft.nation, draft.launch), draft.sensor)
@@ -133,7 +136,17 @@ def _seen(scenario: Scenario, launch: Launch, launched: Launched, nation: Nation
             if observation.time_ns > until_ns:
                 break
             due_ns = observation.time_ns + round(sensor.latency_s * SECOND_NS)
-            yield _Draft(due_ns, nation.code, sensor, launch.name, observation.track_number, observation)
+            told = observation
+            for falsehood in scenario.falsehoods:
+                if (falsehood.nation, falsehood.launch) == (nation.code, launch.name):
+                    told = falsified(told, falsehood, launched)
+            yield _Draft(due_ns, nation.code, sensor, launch.name, observation.track_number, told)
+
+
+def _is_silent(scenario: Scenario, draft: _Draft) -> bool:
+    """Say whether a line is due while its nation's sensors say nothing."""
+    since_s = (draft.due_ns - scenario.start_ns) / SECOND_NS
+    return any(one.nation == draft.nation and one.from_s <= since_s < one.to_s for one in scenario.silences)
 
 
 def _deceived(artefact: Artefact, nation: Nation, scenario: Scenario) -> Sensor:
@@ -194,6 +207,8 @@ def _announced(said: Statement, sensor: Sensor, launch: Launch, launched: Launch
         impact_time_sigma_s=ANNOUNCED_IMPACT_SIGMA_S,
         apogee_m=said.apogee_m,
         ground_range_m=said.range_m,
+        nations_affected=said.passes_over,
+        overflight=bool(said.passes_over),
     )
 
 
@@ -202,6 +217,7 @@ def _numbered(drafts: list[_Draft]) -> Iterator[Reported]:
     newest: dict[tuple[str, str], int] = {}  # of a sensor
     numbers: dict[tuple[str, str, str, int], int] = {}
     current: dict[tuple[str, str, str], int] = {}  # the newest track of a launch
+    announced: dict[tuple[str, str, Sight], Observation] = {}
     for draft in drafts:
         of_sensor = (draft.nation, draft.sensor.name)
         of_launch = (*of_sensor, draft.launch)
@@ -215,4 +231,9 @@ def _numbered(drafts: list[_Draft]) -> Iterator[Reported]:
             newest[of_sensor] = numbers[of_track] = number
         current[of_launch] = number
         observation = replace(draft.observation, track_number=number)
+        if draft.track == 0 and observation.sight in {Sight.LAUNCH, Sight.IMPACT}:
+            kind = (draft.nation, draft.launch, observation.sight)
+            if (before := announced.get(kind)) is not None:
+                observation = replace(observation, track_number=before.track_number, corrects=before)
+            announced[kind] = observation
         yield Reported(draft.due_ns, draft.nation, draft.sensor, draft.launch, observation)

@@ -39,6 +39,8 @@ def write(observation: Observation, sensor: Sensor) -> bytes:
         "releasable": RELEASABLE,
         "track": str(observation.track_number),
     }
+    if observation.corrects is not None:
+        head["corrects"] = line_number(observation.corrects)
     own = {
         "own_lat": written_angle(sensor.lat_deg, "NS"),
         "own_lon": written_angle(sensor.lon_deg, "EW"),
@@ -97,6 +99,8 @@ def _impact(observation: Observation) -> Row:
         row["falls"] = _time(observation.impact_time_ns)
         row["falls_pm_s"] = f"{bodies.SIGMAS * observation.impact_time_sigma_s:.3f}"
     row["nations"] = " ".join(observation.nations_affected)
+    if observation.overflight:
+        row["passes"] = "1"
     return row
 
 

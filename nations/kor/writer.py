@@ -40,6 +40,8 @@ def write(observation: Observation, sensor: Sensor) -> bytes:
         "own": [sensor.lat_deg, sensor.lon_deg, sensor.height_m],
         "track": observation.track_number,
     }
+    if observation.corrects is not None:
+        line["corrects"] = line_number(observation.corrects)
     match observation.sight:
         case Sight.LAUNCH:
             line |= {"kind": "LAUNCH"} | _launch(observation, units)
@@ -91,6 +93,8 @@ def _impact(observation: Observation, units: Units) -> Line:
         line["falls_pm_s"] = round(bodies.SIGMAS * observation.impact_time_sigma_s, 3)
     if observation.nations_affected:
         line["nations"] = list(observation.nations_affected)
+    if observation.overflight:
+        line["overflight"] = True
     return line
 
 

@@ -43,6 +43,8 @@ def write(observation: Observation, sensor: Sensor) -> bytes:
         "access": ACCESS,
         "releasable-to": RELEASABLE_TO,
     }
+    if observation.corrects is not None:
+        event["corrects"] = line_number(observation.corrects)
     if sensor.kind != measures_pb2.SENSOR_KIND_SPACE_INFRARED:
         children["site"] = {
             "lat": f"{sensor.lat_deg:.4f}",
@@ -100,6 +102,8 @@ def _impact(observation: Observation) -> dict[str, Attributes]:
     impact |= _present(confidence=(observation.confidence, ".4f"))
     if observation.nations_affected:
         impact["nations"] = " ".join(observation.nations_affected)
+    if observation.overflight:
+        impact["overflight"] = "true"
     return {"impact": impact} | _point(observation)
 
 

@@ -39,6 +39,10 @@ statuses:
   - {nation: KOR, launch: two, after_s: 700, says: not-a-launch}
 outages:
   - {nation: KOR, from_s: 10, to_s: 20}
+silences:
+  - {nation: JPN, from_s: 30, to_s: 40}
+falsehoods:
+  - {nation: KOR, launch: one, from_s: 100, bearing_deg: 90, jump_km: 3}
 """
 
 
@@ -58,6 +62,8 @@ def test_a_scenario_is_read_whole(table: dict[str, AnnouncedLaunch]) -> None:
     assert scenario.statements[1].range_m == 3.8e5
     assert scenario.statuses[0].sight is Sight.NOT_A_LAUNCH
     assert scenario.outages[0].to_s == 20.0
+    assert (scenario.silences[0].nation, scenario.silences[0].from_s, scenario.silences[0].to_s) == ("JPN", 30.0, 40.0)
+    assert (scenario.falsehoods[0].jump_m, scenario.falsehoods[0].drift_mps) == (3_000.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +94,16 @@ def test_a_scenario_is_read_whole(table: dict[str, AnnouncedLaunch]) -> None:
         ("launch: two, after_s: 700", "launch: six, after_s: 700", "statuses[0].launch: must be one of one, two"),
         ("says: not-a-launch", "says: launch", "statuses[0].says: must be one of all-clear"),
         ("from_s: 10, to_s: 20", "from_s: 10, to_s: 10", "outages[0].to_s: must be after from_s"),
+        ("from_s: 30, to_s: 40", "from_s: 40, to_s: 30", "silences[0].to_s: must be after from_s"),
+        (", jump_km: 3}", "}", "falsehoods[0].jump_km: or drift_mps is needed"),
+        ("jump_km: 3", "drift_mps: 9999", "falsehoods[0].drift_mps: must be a number from 0 to 1000"),
+        ("KOR, launch: one, from_s", "USA, launch: one, from_s", "falsehoods[0].nation: must be one of JPN, KOR"),
+        (
+            "launch: two, after_s: 600,",
+            "launch: two, after_s: 600, passes_over: [here],",
+            "announcements[1].passes_over",
+        ),
+        ("range_km: 380,", "passes_over: [JPN],", "announcements[1].range_km: is needed to say what it passes over"),
         ("site: {lat_deg: 39.2, lon_deg: 125.7}", "site: here", "launches[1].site: must be a mapping"),
         ("launches:\n", "launches: 3\nmore:\n", "launches: must be a list"),
         ("format:", "- format:", "not YAML"),
@@ -115,7 +131,15 @@ def test_a_deeply_nested_file_is_refused(table: dict[str, AnnouncedLaunch]) -> N
 
 
 def test_the_shipped_scenarios_are_read() -> None:
-    assert set(read_scenarios()) == {"false-alarm", "over-japan-2022-10-04", "salvo-2022-06-05"}
+    assert set(read_scenarios()) == {
+        "false-alarm",
+        "lofted-2023-07-12",
+        "lying-nation",
+        "over-japan-2022-10-04",
+        "overflight-2022-11-02",
+        "salvo-2022-06-05",
+        "silent-nation",
+    }
 
 
 def test_a_scenario_is_added_by_writing_a_file(tmp_path: Path) -> None:

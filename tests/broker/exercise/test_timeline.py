@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ import pytest
 import nations.jpn
 import nations.kor
 import nations.usa
+from broker import geodesy
 from broker.exercise.document import BadScenario
+from broker.exercise.falsehood import falsified
 from broker.exercise.scenario import Scenario, Status, read_scenario, read_scenarios
 from broker.exercise.timeline import Timeline, make_timeline
-from broker.plugin import Nation, PlainMemory, Sight
+from broker.plugin import Nation, Observation, PlainMemory, Sight
 
 if TYPE_CHECKING:
     from broker.exercise.announcements import AnnouncedLaunch
@@ -79,7 +82,17 @@ def test_the_false_alarm_is_one_nation_s_and_is_taken_back_minutes_later(false_a
     assert false_alarm.position_m("ghost", launch.due_ns) is None
 
 
-@pytest.mark.parametrize("name", ["over_japan", "salvo", "false_alarm"])
+@pytest.fixture(scope="module")
+def overflight(scenarios: dict[str, Scenario]) -> Timeline:
+    return make_timeline(scenarios["overflight-2022-11-02"], SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def lying(scenarios: dict[str, Scenario]) -> Timeline:
+    return make_timeline(scenarios["lying-nation"], SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["over_japan", "salvo", "false_alarm", "overflight", "lying"])
 def test_every_line_can_be_written_and_read_by_its_nation(name: str, request: pytest.FixtureRequest) -> None:
     timeline: Timeline = request.getfixturevalue(name)
     adapters = {
@@ -168,6 +181,75 @@ def test_the_truth_is_kept(over_japan: Timeline) -> None:
     assert truly
     assert report.observation.position_m
     assert np.linalg.norm(np.subtract(truly, report.observation.position_m)) < 100e3
+
+
+def test_the_false_overflight_is_announced_and_corrected_within_the_hour(overflight: Timeline) -> None:
+    said = [report for report in overflight.reports if report.nation == "JPN" and report.observation.overflight]
+    assert [report.observation.nations_affected for report in said] == [("JPN",)]
+    (corrected,) = (report for report in overflight.reports if report.observation.corrects == said[0].observation)
+    assert not corrected.observation.overflight
+    assert corrected.observation.ground_range_m == 7.5e5
+    assert corrected.sensor == said[0].sensor
+    assert 1200 < (corrected.due_ns - said[0].due_ns) / 1e9 < 3600
+    impact = overflight.impact("false-overflight")
+    assert impact
+    assert impact[1] < 136.0, "it falls into the sea before Japan"
+
+
+def test_a_nation_that_falls_silent_reports_nothing_until_it_speaks_again(scenarios: dict[str, Scenario]) -> None:
+    scenario = scenarios["silent-nation"]
+    silence = scenario.silences[0]
+    silent = make_timeline(scenario, SHIPPED)
+    spoken = make_timeline(replace(scenario, silences=()), SHIPPED)
+    between = [
+        report
+        for report in spoken.reports
+        if report.nation == silence.nation
+        and silence.from_s <= (report.due_ns - scenario.start_ns) / 1e9 < silence.to_s
+    ]
+    assert len(between) > 50
+    assert set(silent.reports) == set(spoken.reports) - set(between)
+
+
+def test_a_liar_s_tracks_and_impacts_are_off_by_as_much_as_the_scenario_says_and_nobody_else_s(lying: Timeline) -> None:
+    falsehood = lying.scenario.falsehoods[0]
+    honest = make_timeline(replace(lying.scenario, falsehoods=()), SHIPPED)
+    begins_ns = lying.launched["medium"].ns(falsehood.from_s)
+    moved = {Sight.TRACK: 0, Sight.IMPACT: 0}
+    for told, true in zip(lying.reports, honest.reports, strict=True):
+        seen, off = true.observation, told.observation
+        if told.nation != falsehood.nation or seen.time_ns < begins_ns or seen.sight not in moved:
+            assert told == true
+            continue
+        moved[seen.sight] += 1
+        aside_m = falsehood.jump_m + falsehood.drift_mps * (seen.time_ns - begins_ns) / 1e9
+        if seen.sight is Sight.IMPACT:
+            ends = (seen.lat_deg or 0.0, seen.lon_deg or 0.0, off.lat_deg or 0.0, off.lon_deg or 0.0)
+            assert geodesy.distance_azimuth(*ends)[0] == pytest.approx(aside_m, rel=1e-3)
+            continue
+        # At its own height the way is longer than over the ground, by at most 200 km in 6400.
+        assert math.dist(off.position_m or (), seen.position_m or ()) == pytest.approx(aside_m, rel=0.04)
+        assert off.covariance == seen.covariance
+    assert min(moved.values()) > 10
+
+
+def test_a_liar_s_velocity_agrees_with_where_it_says_that_the_object_is(lying: Timeline) -> None:
+    """Over ten seconds the told positions move as the told velocities say, drift and all: nothing gives it away."""
+    launched, falsehood = lying.launched["medium"], lying.scenario.falsehoods[0]
+    exact = [
+        falsified(
+            Observation(
+                Sight.TRACK, "x", 1, launched.ns(at_s), position_m=state[:3], velocity_mps=state[3:], covariance=()
+            ),
+            falsehood,
+            launched,
+        )
+        for at_s in (300.0, 305.0, 310.0)
+        for state in (launched.flight.at(at_s),)
+    ]
+    first, middle, last = (np.array(one.position_m) for one in exact)
+    assert np.linalg.norm((last - first) / 10.0 - np.array(exact[1].velocity_mps)) < 1.0
+    assert np.linalg.norm(middle - np.array(launched.flight.at(305.0)[:3])) > falsehood.jump_m
 
 
 def test_what_cannot_be_flown_or_seen_is_refused(scenarios: dict[str, Scenario], nations: dict[str, Nation]) -> None:
