@@ -180,7 +180,7 @@ def flagged_after_s(seed: int, size_m: Callable[[float], float]) -> tuple[float,
 
 
 def clock_error_s(seed: int, clock_s: float) -> tuple[float, float, bool]:
-    """Return what is told of a clock that is so far off, less what is true, its own sigma, and whether it was flagged."""
+    """Return what is told of a clock that is off so far, less the truth, its own sigma, and whether it was flagged."""
     scrutiny = Scrutiny()
     scrutiny.change(added=told_of(seed, until_s=200.0, clock_s=clock_s), removed=())
     told_s, sigma_s = clock_offset(offsets_of(scrutiny.findings, LIAR))

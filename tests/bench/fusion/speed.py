@@ -64,7 +64,8 @@ def filtered(s: Any, zs: Any, out: Any) -> None:
     """Let the falling model follow measurements a second apart; its states into `out`. Compiled as one."""
     for i in range(len(zs)):
         x = (s[55], s[56], s[57], s[58], s[59], s[60])
-        flow, density = models.falling_flow(x, 1.0)
+        flow, _ = models.falling_flow(x, 1.0, 1.0)  # above the air, where nothing slows
+        density = models.COAST_DENSITY
         unrolled.spread_falling(s, flow, density / 3.0, density / 2.0, density)
         s[55], s[56], s[57], s[58], s[59], s[60] = models.falling_moved(x, 1.0)
         unrolled.falling_3(s, 0, zs[i], 1.0, 0.0)

@@ -23,7 +23,7 @@ class Fragment:
 
     def at(self, time_s: float) -> NDArray[np.float64]:
         """Return the state."""
-        state = self._flight.at(time_s).copy()
+        state: NDArray[np.float64] = self._flight.at(time_s).copy()
         way = state[3:] / np.linalg.norm(state[3:])
         since_s = time_s - PARTED_S
         state[:3] -= 0.5 * self._slowed_mps2 * since_s**2 * way
