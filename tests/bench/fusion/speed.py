@@ -109,7 +109,7 @@ def stone_soup(measured: NDArray[np.float64]) -> Callable[[], NDArray[np.float64
     moved, flow_of = compiler.outer(models.falling_moved), compiler.outer(models.falling_flow)
 
     # Above the air, where all of this flight is, the noise is the same everywhere.
-    white = np.kron(flow_of(START, 1.0)[1] * np.array([[1.0 / 3.0, 0.5], [0.5, 1.0]]), np.eye(3))
+    white = np.kron(models.COAST_DENSITY * np.array([[1.0 / 3.0, 0.5], [0.5, 1.0]]), np.eye(3))
 
     class Falling(GaussianTransitionModel):  # type: ignore[misc] # no types published
         """Ours."""
@@ -122,7 +122,7 @@ def stone_soup(measured: NDArray[np.float64]) -> Callable[[], NDArray[np.float64
             return np.array(moved(tuple(state.state_vector[:, 0].tolist()), 1.0)).reshape(6, 1)
 
         def jacobian(self, state: Any, **_: Any) -> Any:
-            return np.array(flow_of(tuple(state.state_vector[:, 0].tolist()), 1.0)[0]).reshape(6, 6)
+            return np.array(flow_of(tuple(state.state_vector[:, 0].tolist()), 1.0, 1.0)[0]).reshape(6, 6)
 
         def covar(self, **_: Any) -> Any:
             return white
