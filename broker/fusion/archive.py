@@ -34,33 +34,40 @@ if TYPE_CHECKING:
 __all__ = ["Packed", "load", "pack", "put_back", "save", "unpack"]
 
 FORMAT: Final = "vedette-view/2"
+TIED_END: Final = b"\xff" * limits.LOCAL_ID_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An event that is over: its messages, compressed, and their ids one behind the other."""
+    """An event that is over: its messages, compressed, and their ids one behind the other.
+
+    First, up to TIED_END, stand those that name another event and are tied to it by a correction: hardly ever one.
+    """
 
     ids: bytes
     blob: bytes
 
     def holds(self, message_id: bytes) -> bool:
         """Say whether a message of that id is in it."""
-        start = self.ids.find(_padded(message_id))
-        while start >= 0:
-            if start % limits.LOCAL_ID_BYTES_MAX == 0:
-                return True
-            start = self.ids.find(_padded(message_id), start + 1)
-        return False
+        return _holds(self.ids, message_id)
+
+    def holds_tied(self, message_id: bytes) -> bool:
+        """Say whether a message of that id is in it that names another event. Asked of every message: so it is cheap."""
+        if self.ids.startswith(TIED_END):
+            return False
+        return _holds(self.ids[: max(self.ids.find(TIED_END), 0)], message_id)
 
 
 def pack(contributions: Sequence[Contribution], event: Event) -> Packed:
     """Put the messages of an event away."""
-    ids = b"".join(_padded(contribution.key[5]) for contribution in contributions)
+    members = {*event.nodes, *event.retracted}
+    tied = b"".join(_padded(one.key[5]) for one in contributions if one.node_key not in members)
+    own = b"".join(_padded(one.key[5]) for one in contributions if one.node_key in members)
     document = {
         "messages": _messages(contributions),
         "objects": _objects({one.key: one.forecast for one in event.objects}),
     }
-    return Packed(ids, zlib.compress(_bytes(document)))
+    return Packed(tied + TIED_END + own, zlib.compress(_bytes(document)))
 
 
 def unpack(packed: Packed) -> list[Contribution]:
@@ -240,6 +247,15 @@ def _named_of(line: list[Any]) -> Named:
     return Named(
         _raw(name), _track_key(anchor), tuple(_track_key(track) for track in tracks), tuple(_raw(one) for one in former)
     )
+
+
+def _holds(ids: bytes, message_id: bytes) -> bool:
+    start = ids.find(_padded(message_id))
+    while start >= 0:
+        if start % limits.LOCAL_ID_BYTES_MAX == 0:
+            return True
+        start = ids.find(_padded(message_id), start + 1)
+    return False
 
 
 def _padded(message_id: bytes) -> bytes:

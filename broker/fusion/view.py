@@ -300,10 +300,11 @@ class View:
 
     def _unpack(self, contribution: Contribution) -> None:
         """Bring back the event that a contribution speaks of, if it was put away."""
-        targets = (contribution.key[5], *contribution.cancels, *contribution.corrects)
+        targets = (*contribution.cancels, *contribution.corrects)
         for number, packed in list(self.packed.items()):
             about = contribution.event_id and contribution.node_key in self.register.entries[number].members
-            if not about and not any(packed.holds(target) for target in targets):
+            is_held = packed.holds_tied(contribution.key[5]) or any(packed.holds(target) for target in targets)
+            if not about and not is_held:
                 continue
             contributions = archive.unpack(packed)
             fell = [other for one in contributions for other in self.ledger.add(one)[1]]

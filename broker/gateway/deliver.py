@@ -325,14 +325,14 @@ class _Watch:
         now_ns = self._delivery.clock.wall_ns()
         envelope = envelope_pb2.Envelope.FromString(entry.delivery.envelope)
         header = envelope_pb2.RoutingHeader.FromString(envelope.header)
-        hub = entry.delivery.stamps
+        hub, came_down = entry.delivery.stamps, entry.delivery.HasField("stamps")  # else it was drawn here
         warning = national_pb2.Warning(
             header=header,
             content=content_pb2.Content.FromString(envelope.body),
             stamps=national_pb2.DeliveryStamps(
-                hub_received_at=hub.received_at,
-                hub_stored_at=hub.stored_at,
-                hub_sent_at=hub.sent_at,
+                hub_received_at=hub.received_at if came_down else None,
+                hub_stored_at=hub.stored_at if came_down else None,
+                hub_sent_at=hub.sent_at if came_down else None,
                 received_at=entry.received_at,
                 delivered_at=timestamp(now_ns),
             ),

@@ -92,6 +92,8 @@ async def test_the_full_picture_is_sharper_where_the_policy_withholds_and_stays_
         assert {one.origin for one in hub_s.content.fused.contributions} == {"USA"}, "the hub was shown nothing"
         assert spread_m2(ours) < 0.8 * spread_m2(hub_s)
         assert next(one.message_count for one in ours.content.fused.contributions if one.origin == "KOR") <= REPORTS
+        assert hub_s.stamps.HasField("hub_sent_at")
+        assert not ours.stamps.HasField("hub_sent_at"), "it was never there"
         assert set(ours.header.label.releasable_to) <= {"JPN", "KOR", "USA"}
         assert not [
             one for one in jpn.responses if one.warning.content.fused.event_id and one.warning.header.origin == "KOR"
