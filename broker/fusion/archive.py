@@ -52,7 +52,7 @@ class Packed:
         return _holds(self.ids, message_id)
 
     def holds_tied(self, message_id: bytes) -> bool:
-        """Say whether a message of that id is in it that names another event. Asked of every message: so it is cheap."""
+        """Say whether a message of that id is in it that names another event. Asked of every message, so cheap."""
         if self.ids.startswith(TIED_END):
             return False
         return _holds(self.ids[: max(self.ids.find(TIED_END), 0)], message_id)
