@@ -21,7 +21,6 @@ from broker.fusion.models import COAST_DENSITY, JERK_DENSITY, burning_moved, fal
 from broker.fusion.unrolled import (
     FALLING_AT,
     LINK,
-    NEGLIGIBLE,
     SIZE,
     blend,
     blend_links,
@@ -59,6 +58,7 @@ VACUUM_STEP_NS: Final = 10 * SECOND_NS
 AIR_TOP_M: Final = 100_000.0
 HEIGHT_KNOWN_M: Final = 20_000.0  # one standard deviation: beyond it no density of the air means anything
 PROBABILITY_LEAST: Final = 1e-6
+BLEND_LEAST: Final = 1e-3  # a smaller part of the burning model blurs nothing of what falls
 BURNING_PUSH: Final = 49  # where the triangle of the push's covariance begins
 GATE_3: Final = 45.0  # squared normalised distance that chance does not reach, of a position
 GATE_6: Final = 60.0  # and with a velocity
@@ -100,7 +100,7 @@ def mixed(s: Row, count: int, step_s: float) -> None:
     after = burning * (1.0 - out) + falling * back
     stays, comes = burning * (1.0 - out) / after, burning * out / (1.0 - after)
     # A motor that may have started again, which nothing confirms, blurs nothing of what falls.
-    comes = comes if comes > NEGLIGIBLE else 0.0
+    comes = comes if comes > BLEND_LEAST else 0.0
     blend(s, stays, comes, REIGNITION_SIGMA_MPS2 * REIGNITION_SIGMA_MPS2)
     if count > 0:
         blend_links(s, count, stays, comes)

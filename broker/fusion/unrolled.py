@@ -48,7 +48,7 @@ __all__ = [
 SIZE: Final = 82
 LINK: Final = 45
 FALLING_AT: Final = 55
-NEGLIGIBLE: Final = 1e-3  # the probability of a motor that is kept in mind and not said
+NEGLIGIBLE: Final = 1e-2  # the probability of a motor that is kept in mind and not said
 _FALLING_LINK: Final = 27  # where the falling model's dependence begins within a bias
 
 
