@@ -25,8 +25,8 @@ from broker.fusion.compare import (
     compare_tracks,
     version,
 )
-from broker.fusion.overlap import COMPARED_MAX, Overlap
-from broker.fusion.verdict import are_alike, judged, judged_alike
+from broker.fusion.overlap import Overlap
+from broker.fusion.verdict import COUNT_MOST, are_alike, judged, judged_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Sequence
@@ -59,14 +59,17 @@ class Matcher:
         self._partners: dict[TrackKey, set[tuple[TrackKey, TrackKey]]] = {}
         self._nodes: dict[tuple[NodeKey, NodeKey], tuple[tuple[object, ...], Evidence]] = {}
 
-    def changed(self, track: TrackKey, key: Key) -> None:
-        """Forget the comparisons of a track that a report at this place in the order may change."""
+    def changed(self, track: TrackKey, key: Key) -> bool:
+        """Forget the comparisons of a track that a report at this place may change; say whether there were any."""
+        is_any = False
         for pair in list(self._partners.get(track, ())):
             known = self._tracks[pair]
             for sample in [sample for sample, (window, _) in known.samples.items() if key == sample or key in window]:
                 del known.samples[sample]
             if known.settled_at is None or key <= known.settled_at:
                 known.evidence = None
+                is_any = True
+        return is_any
 
     def forget(self, node: NodeKey) -> None:
         """Forget everything about a node that is gone."""
@@ -93,7 +96,7 @@ class Matcher:
             early, late = (one, two) if one.order[0] < two.order[0] else (two, one)
             known.settled_at, known.evidence, known.distances = compare_tracks(early, late, known.samples)
         if one.is_coarser_than(COARSE_BIAS_M) or two.is_coarser_than(COARSE_BIAS_M):
-            return replace(known.evidence, count=COMPARED_MAX)  # more will never be known of them
+            return replace(known.evidence, count=COUNT_MOST)  # more will never be known of them
         whole = known.overlap.of(*((one, two) if one.key < two.key else (two, one)))
         is_own = one.key[0] == two.key[0]
         if is_own and are_alike(one, two):

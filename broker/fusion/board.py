@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate, impact, reach
 from broker.fusion.associate import Matcher, with_coarse
-from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict
+from broker.fusion.compare import COARSE_BIAS_M, Evidence, Verdict, version
 from broker.fusion.contribution import Report
 from broker.fusion.grouping import Links, grouped
 from broker.fusion.history import Entry, History
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from broker.fusion.contribution import Contribution, Key, Launch, MessageKey, NodeKey, TrackKey
+    from broker.fusion.grouping import Solved
     from broker.fusion.impact import Prediction
     from broker.fusion.influence import Share
 
@@ -216,7 +217,9 @@ class Board:
         self._made_from: dict[bytes, dict[MessageKey, Contribution]] = {}
         self._linking: dict[MessageKey, Contribution] = {}
         self._links: Links[NodeKey] = Links()
+        self._solved: Solved[NodeKey] = {}
         self._deltas: dict[TrackKey, _Delta] = {}
+        self._asked: dict[NodeKey, tuple[object, ...]] = {}  # how a node was when it was last compared with all others
         self._is_late = False  # whether a report came or went that is not the newest of its track
         self._object_of: dict[TrackKey, TrackedObject] = {}
 
@@ -246,6 +249,7 @@ class Board:
             if node is not None and not node.order:
                 del self.nodes[key]
                 self._matcher.forget(key)
+                self._asked.pop(key, None)
                 self._evidence = {pair: found for pair, found in self._evidence.items() if key not in pair}
             regroup = self._compare(key) or self._outline(key) != before.get(key) or regroup
         if regroup:
@@ -349,7 +353,8 @@ class Board:
         """Note what became of a report, for the comparisons and the histories."""
         if not isinstance(contribution.body, Report):
             return
-        self._matcher.changed(contribution.track_key, contribution.key)
+        if self._matcher.changed(contribution.track_key, contribution.key):
+            self._asked.pop(contribution.node_key, None)
         track = self.nodes[contribution.node_key].tracks.get(contribution.track_key)
         self._is_late = self._is_late or track is None or track.order[-1] != contribution.key
         delta = self._deltas.setdefault(contribution.track_key, _Delta())
@@ -384,6 +389,11 @@ class Board:
         """Compare a node with all others; say whether any answer is another than before."""
         node = self.nodes.get(key)
         changed = False
+        if node is not None:
+            asked = (version(node), [(track.slots, track.generation) for track in node.tracks.values()])
+            if self._asked.get(key) == asked:
+                return False  # nothing that anybody is asked by: what nearly always happens
+            self._asked[key] = asked
         for other in self.nodes.values() if node is not None else ():
             if node is None or other is node:
                 continue
@@ -395,15 +405,16 @@ class Board:
         return changed
 
     def _between(self, one: NodeKey, two: NodeKey) -> Evidence:
-        """Return the evidence on two nodes; nearly always it was looked at before."""
+        """Return the evidence on two nodes, as it was when one of them last changed."""
         known = self._evidence.get((one, two) if one < two else (two, one))
-        return known if known is not None else self._matcher.nodes(self.nodes[one], self.nodes[two])
+        return self._matcher.nodes(self.nodes[one], self.nodes[two]) if known is None else known
 
     def _regroup(self) -> set[NodeKey]:
         """Make the groups anew; return the nodes of those that changed."""
         old = self.events
         nodes = sorted(self.nodes.values(), key=lambda node: node.first_key)
-        grouping = grouped([node.key for node in nodes if not node.is_retracted], self._between, self._links)
+        live = [node.key for node in nodes if not node.is_retracted]
+        grouping = grouped(live, self._between, self._links, self._solved)
         groups = with_parts(grouping.groups, self.nodes)
         retracted: list[list[NodeKey]] = [[] for _ in groups]
         # What was taken back is shown where it would belong, and decides nothing.
@@ -417,8 +428,8 @@ class Board:
             retracted.append(group)
         unchanged = {(event.nodes, event.retracted, event.open): event for event in old}
         self.events = []
-        for live, gone in zip(groups, retracted, strict=True):
-            of = (tuple(live), tuple(gone), grouping.open.intersection(live))
+        for group, gone in zip(groups, retracted, strict=True):
+            of = (tuple(group), tuple(gone), grouping.open.intersection(group))
             self.events.append(unchanged.get(of) or Event(of[0], of[1], open=of[2]))
         self._event_of = {key: event for event in self.events for key in (*event.nodes, *event.retracted)}
         kept = {(event.nodes, event.retracted, event.open) for event in self.events} & set(unchanged)

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from itertools import combinations
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from broker.fusion.assignment import assigned
 from broker.fusion.compare import Evidence, Verdict
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Grouping", "Links", "grouped"]
 
 K = TypeVar("K", bound="Hashable")
+Asked: TypeAlias = "tuple[tuple[tuple[K, ...], ...], tuple[tuple[float, int] | None, ...]]"
+Solved: TypeAlias = "dict[Asked[K], tuple[list[list[K]], set[K]]]"  # by units and what their pairs cost
 
 KIND_COST: Final = 1_000.0  # more than any score
 ALONE: Final = 3_000.0  # than any match
@@ -58,9 +61,15 @@ class Grouping(Generic[K]):
     open: frozenset[K]
 
 
-def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Links[K]) -> Grouping[K]:
-    """Return the members, given in fold order, in groups that belong together."""
+def grouped(
+    members: Sequence[K], compare: Callable[[K, K], Evidence], links: Links[K], solved: Solved[K] | None = None
+) -> Grouping[K]:
+    """Return the members, given in fold order, in groups that belong together.
+
+    `solved` holds the answers of the last time, so that only what hangs together with a change is thought about again.
+    """
     found = _Pairs(compare, links)
+    known, now = dict(solved or {}), {}
     units = _linked(members, links)
     groups: list[list[K]] = []
     undecided: set[K] = set()
@@ -68,13 +77,26 @@ def grouped(members: Sequence[K], compare: Callable[[K, K], Evidence], links: Li
         if len(component) > CROWD:
             groups += _one_by_one(component, found)
             continue
-        seating = _seated(component, found)
-        groups += [[member for unit in group for member in unit] for group in seating if group]
-        undecided |= _open(seating, found)
+        if len(component) == 1:
+            groups.append(list(component[0]))
+            continue
+        asked = (tuple(component), tuple(found.cost(one, two) for one, two in combinations(component, 2)))
+        now[asked] = known.get(asked) or _answer(component, found)
+        groups += [list(group) for group in now[asked][0]]
+        undecided |= now[asked][1]
+    if solved is not None:
+        solved.clear()
+        solved.update(now)
     place = {member: index for index, member in enumerate(members)}
     for group in groups:
         group.sort(key=place.__getitem__)
     return Grouping(sorted(groups, key=lambda group: place[group[0]]), frozenset(undecided))
+
+
+def _answer(component: list[tuple[K, ...]], found: _Pairs[K]) -> tuple[list[list[K]], set[K]]:
+    """Return the groups of one component, and which of its members are open."""
+    seating = _seated(component, found)
+    return [[member for unit in group for member in unit] for group in seating], _open(seating, found)
 
 
 class _Pairs(Generic[K]):
@@ -160,8 +182,6 @@ def _components(units: Sequence[tuple[K, ...]], found: _Pairs[K]) -> list[list[t
 
 def _seated(units: Sequence[tuple[K, ...]], found: _Pairs[K]) -> list[list[tuple[K, ...]]]:
     """Return the groups of one component. In each, the unit of the largest layer comes first."""
-    if len(units) == 1:
-        return [list(units)]
     layers = _layers(units, found)
     groups: list[list[tuple[K, ...]]] = []
     for layer in layers:

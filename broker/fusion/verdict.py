@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from broker.fusion.node import LocalTrack
     from broker.fusion.overlap import Whole
 
-__all__ = ["are_alike", "judged", "judged_alike"]
+__all__ = ["COUNT_MOST", "are_alike", "judged", "judged_alike"]
 
+APART: Final = Evidence(Verdict.DIFFERENT)  # by how much is nobody's question, and would be asked again and again
 WHOLE_LEAST: Final = 3
+COUNT_MOST: Final = 16  # common times beyond which it makes no difference how many
 SCORE_STEP: Final = 0.5  # a smaller difference decides nothing, and who is compared is not asked again for it
 ALIKE_MOST: Final = 3.0  # times the variance
 TELLS_APART_SIGMA_M: Final = 700.0  # launchers are seldom nearer to one another
@@ -38,11 +40,11 @@ PER_INDEPENDENT: Final = 4  # common times: an estimate remembers
 def judged(early: Evidence, whole: Whole | None, *, own: bool) -> Evidence:
     """Return what tracks of two nations, or of two kinds of sensor, say."""
     if whole is None or whole.count < WHOLE_LEAST:
-        return early
+        return APART if early.verdict is Verdict.DIFFERENT else early
     apart = whole.narrow > GATE and (own or early.verdict is Verdict.DIFFERENT)
     if apart or whole.wide > GATE:
-        return Evidence(Verdict.DIFFERENT, 0, _rounded(whole.score), whole.count)
-    return Evidence(Verdict.SAME, 0, _rounded(whole.score), whole.count)
+        return APART
+    return Evidence(Verdict.SAME, 0, _rounded(whole.score), min(whole.count, COUNT_MOST))
 
 
 def judged_alike(early: Evidence, distances: Sequence[float], whole: Whole | None) -> Evidence:
@@ -52,10 +54,11 @@ def judged_alike(early: Evidence, distances: Sequence[float], whole: Whole | Non
     """
     if whole is not None:
         if max(whole.narrow, whole.latest) > GATE:
-            return Evidence(Verdict.DIFFERENT, 0, _rounded(whole.score), whole.count)
-        return _tight(whole.sharp, whole.score, max(whole.count // PER_INDEPENDENT, 1), whole.count)
+            return APART
+        count = min(whole.count, COUNT_MOST)
+        return _tight(whole.sharp, whole.score, max(whole.count // PER_INDEPENDENT, 1), count)
     if early.verdict is not Verdict.SAME:
-        return early
+        return APART if early.verdict is Verdict.DIFFERENT else early
     mean = math.fsum(distances) / len(distances)
     return _tight(mean, early.score, max(len(distances) // EARLY_PER_WHOLE, 1), 0)
 
@@ -77,7 +80,7 @@ def _tight(distance: float, score: float, independent: int, count: int) -> Evide
     """Say whether there is no difference at all, by so many independent comparisons, and would have been seen."""
     most = TERMS + SURE * math.sqrt(2.0 * TERMS / independent)
     is_same = distance <= most and score - distance <= TELLS_APART
-    return Evidence(Verdict.SAME if is_same else Verdict.UNLIKELY, 0, _rounded(score), count)
+    return Evidence(Verdict.SAME, 0, _rounded(score), count) if is_same else Evidence(Verdict.UNLIKELY)
 
 
 def _rounded(score: float) -> float:
