@@ -60,7 +60,7 @@ def _pure(seed: int, *, box_m: float, within_s: float) -> int:
     """Return how many events are one launch with all three nations' tracks in one object, at the end."""
     salvo = salvos.missiles(seed, box_m=box_m, within_s=within_s)
     board = Board("JPN")
-    # All at once: what is believed in the end does not depend on the order of arrival (tests/broker/fusion/test_salvos.py).
+    # All at once: what is believed in the end does not depend on the order of arrival (test_salvos.py).
     board.apply(_contributions(salvos.looks(seed, salvo)), [])
     if len(board.events) != len(salvo):
         return 0
