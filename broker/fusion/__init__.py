@@ -13,7 +13,10 @@ estimate, models   where an object is and how it moves: two models, burning and 
 kernel, unrolled   their arithmetic on packed numbers, and its sums written out; compiled where that is wanted
 kalman        the little linear algebra that is left beside them
 history       an object's reports in order, with exact replay when one comes late or goes
+registration, testimony   an origin's offset from another's own track, and what its reports say against it
+scrutiny      who is wrong, as far as that can be said, and whose reports therefore do not count
 impact        where and when it comes down, and where it rose
+influence, reliance   what each origin does to the impact, and how far it can be relied upon
 board         all events, as they follow from the messages that stand
 outcome       what is so of an event at a time, and whether it is over
 regions, outlines   which regions (ISO 3166-2) an area touches and a ground track flies over

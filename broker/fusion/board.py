@@ -21,7 +21,7 @@ from broker.fusion.node import Node
 from broker.fusion.parting import parents, with_parts
 from broker.fusion.path import ground_track
 from broker.fusion.regions import nations_of, overflown, region_at, touched
-from broker.fusion.scrutiny import Findings, Scrutiny
+from broker.fusion.scrutiny import Scrutiny
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -79,6 +79,7 @@ class TrackedObject:
     history: History  # of the reports that count
     forecast: Forecast = Forecast()
     scrutiny: Scrutiny = field(default_factory=Scrutiny)  # of all
+    counted_from: Mapping[str, int] = field(default_factory=dict)  # as the history was made
     _ascent: tuple[tuple[Key, ...], Launch | None] = ((), None)
 
     @property
@@ -125,16 +126,16 @@ class TrackedObject:
     def change(self, *, added: Iterable[Entry], removed: Iterable[Key]) -> None:
         """Take reports in and out. Those of an origin that contradicts the others do not count."""
         added, removed = list(added), list(removed)
-        before = self.scrutiny.findings.counts_from
         self.scrutiny.change(added=added, removed=removed)
         found, every = self.scrutiny.findings, self.scrutiny.entries
-        if found.counts_from and not any(found.counts(entry) for entry in every.values()):
-            found = Findings()
-        if found.counts_from != before or found.counts_from:
+        if found.counts_from != self.counted_from or (found.counts_from and not len(self.history)):
             have = {entry.key: entry for entry in self.history.entries}
-            wanted = {key: entry for key, entry in every.items() if found.counts(entry)}
+            wanted = {key: entry for key, entry in every.items() if found.counts(entry)} or every
             added = [entry for key, entry in wanted.items() if have.get(key) != entry]
             removed = [key for key in have if key not in wanted]
+            self.counted_from = found.counts_from if wanted is not every else {}
+        else:
+            added = [entry for entry in added if found.counts(entry)]
         self.history.change(added=added, removed=removed)
         self.forecast = replace(self.forecast, is_stale=True)
 
@@ -486,7 +487,9 @@ class Board:
         if before is None:
             one = TrackedObject(tracks, History())
         else:
-            one = TrackedObject(tracks, before.history.copy(), before.forecast, before.scrutiny.copy())
+            one = TrackedObject(
+                tracks, before.history.copy(), before.forecast, before.scrutiny.copy(), before.counted_from
+            )
         have = one.scrutiny.entries
         one.change(
             added=[entry for key, entry in wanted.items() if have.get(key) != entry],

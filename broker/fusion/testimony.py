@@ -49,6 +49,7 @@ LEARN_NS: Final = 30 * SECOND_NS  # older reports go into the offset: a drift mu
 LEAST: Final = 3
 FLOOR_M: Final = 50.0  # how well two tracks of one object agree at best: their models are not the truth
 FLOOR_MPS: Final = 15.0
+TOGETHER: Final = 8.0  # reports in a row of which the other's track is off in the same way: it teaches as much as one
 STALE_NS: Final = 30 * SECOND_NS
 VAGUE_M: Final = 5_000.0
 VAGUE_MPS: Final = 500.0
@@ -99,7 +100,7 @@ def heard(before: Testimony, report: Report, track: Estimate) -> Testimony:
     while len(newest) > LEAST and found.time_ns - newest[0].time_ns > LEARN_NS:
         oldest, newest = newest[0], newest[1:]
         if not before.grade:
-            sums = added(sums, oldest.place_m, _doubt(oldest), oldest.velocity_mps)
+            sums = added(sums, oldest.place_m, _doubt(oldest, TOGETHER), oldest.velocity_mps)
     return _judged(replace(before, sums=sums, newest=newest))
 
 
@@ -173,16 +174,16 @@ def _block(noise: Matrix, first: int, more: float) -> Spread:
     return (noise[i][i] + more, noise[i][j], noise[i][k], noise[j][j] + more, noise[j][k], noise[k][k] + more)
 
 
-def _doubt(one: Miss) -> Spread:
-    """Return the covariance of one miss."""
+def _doubt(one: Miss, together: float = 1.0) -> Spread:
+    """Return the covariance of one miss, if the track's part of it is the same for so many."""
     said, known, floor = one.said_m2, one.known_m2, FLOOR_M * FLOOR_M
     return (
-        said[0] + known[0] + floor,
-        said[1] + known[1],
-        said[2] + known[2],
-        said[3] + known[3] + floor,
-        said[4] + known[4],
-        said[5] + known[5] + floor,
+        said[0] + together * (known[0] + floor),
+        said[1] + together * known[1],
+        said[2] + together * known[2],
+        said[3] + together * (known[3] + floor),
+        said[4] + together * known[4],
+        said[5] + together * (known[5] + floor),
     )
 
 

@@ -177,15 +177,15 @@ class View:
         most = limits.REPORTS_PER_OBJECT_MAX
         for one in self._objects(touched):
             # Looked at now and then only: what is inside the horizon stays whatever its number.
-            if len(one.history) > most and len(one.history) % (most // 8) == 0:
-                self._thin_object(one, THIN_SPACING_NS * (len(one.history) // most))
+            if len(one.scrutiny.entries) > most and len(one.scrutiny.entries) % (most // 8) == 0:
+                self._thin_object(one, THIN_SPACING_NS * (len(one.scrutiny.entries) // most))
 
     def _thin_object(self, one: TrackedObject, spacing_ns: int) -> None:
         """Let reports go that are older than the horizon and closer to one another than the spacing."""
         horizon_ns = one.history.newest.time_ns - HORIZON_NS
         seen: dict[object, int] = {}
         gone: list[Contribution] = []
-        for entry in one.history.entries[FIRST_KEPT:]:
+        for _, entry in sorted(one.scrutiny.entries.items())[FIRST_KEPT:]:
             if entry.key[0] > horizon_ns:
                 break
             if entry.key[0] - seen.get(entry.track, -HORIZON_NS) < spacing_ns:

@@ -85,7 +85,7 @@ def test_whatever_one_says_the_word_of_each_other_stands_beside_it_unchanged() -
 
 def test_who_turns_away_from_what_all_others_see_is_flagged_and_does_not_move_it() -> None:
     (alone,) = picture(HONEST)
-    (event,) = picture(HONEST, moved(seen_by("USA", 3), 40_000.0, from_s=120.0))
+    (event,) = picture(HONEST, moved(seen_by("USA", 3), 40_000.0, from_s=130.0))
     assert event.standing == content_pb2.STANDING_CONFLICT
     assert {one.origin: one.flagged for one in event.contributions} == {"KOR": False, "JPN": False, "USA": True}
     assert any("USA" in one.origins for one in event.disagreements)
