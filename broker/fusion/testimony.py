@@ -16,7 +16,7 @@ Rules:
 * a claimed covariance counts only against who claims it: the doubt of a comparison never falls below `FLOOR_M`, so a
   liar who claims a millimetre does not make everybody else contradict themselves, only himself.
 
-Sources of the gates: chi square with three terms is beyond 13 five times in 1,000 and beyond 26 once in 100,000.
+Sources of the gates: chi square with three terms is beyond 18 four times in 10,000 and beyond 26 once in 100,000.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SILENT", "Testimony", "heard"]
 
-GATES: Final = (13.0, 26.0)  # squared normalised distance from which two differ, and from which they contradict
+GATES: Final = (18.0, 26.0)  # squared normalised distance from which two differ, and from which they contradict
 BACK: Final = 6.0  # under this again, it is over
 STRIKES: Final = 2  # reports in a row beyond the gate
 OFFSET_MOST: Final = 36.0  # squared normalised offset that nations do not have (four terms; once in 3 million)
