@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from broker import limits
 from broker.fusion.impact import BURNING_MOST
 from broker.fusion.motion import BURNING_LIKELY
 from broker.fusion.plausibility import claims_fit, fused_fits
-from broker.fusion.regions import touched
+from broker.fusion.regions import nearest, touched
 from broker.instant import timestamp
 from vedette.v1 import content_pb2
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.fusion.board import TrackedObject
-    from broker.fusion.contribution import NodeKey
+    from broker.fusion.contribution import NodeKey, Place
     from broker.fusion.node import Node
 
 __all__ = ["FORMER_MAX", "NO_KIN", "Kinship", "assessment", "is_implausible"]
 
-REGIONS_MAX: Final = 128  # of a list in a message
+REGIONS_MAX: Final = limits.FIELD_ITEMS_MAX
 MILLISECOND_NS: Final = 1_000_000
 FORMER_MAX: Final = 16  # names that an object is said to have had before, the newest
 
@@ -53,7 +54,7 @@ def assessment(
         motion=_motion(one),
         part=kinship.part,
         implausible=implausible,
-        regions=touched(known.prediction.place)[:REGIONS_MAX] if known.prediction is not None else (),
+        regions=_regions(known.prediction.place) if known.prediction is not None else (),
         overflown=known.overflown[:REGIONS_MAX],
         former_object_ids=kinship.former_object_ids[-FORMER_MAX:],
         parted_from=kinship.parted_from,
@@ -61,6 +62,11 @@ def assessment(
     if motion.burnout_ns is not None:
         said.burnout_at.CopyFrom(timestamp(motion.burnout_ns // MILLISECOND_NS * MILLISECOND_NS))
     return said
+
+
+def _regions(place: Place) -> tuple[str, ...]:
+    """Return the regions that an area touches, as many as go into a message."""
+    return nearest(touched(place), place, REGIONS_MAX)
 
 
 def is_implausible(

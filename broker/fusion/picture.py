@@ -26,7 +26,7 @@ from broker.fusion.impact import BURNING_MOST, is_descending
 from broker.fusion.naming import NO_NAMES
 from broker.fusion.outcome import flying, outcome
 from broker.fusion.parting import kinship
-from broker.fusion.regions import nations_of, touched
+from broker.fusion.regions import nations_of, nearest, touched
 from broker.fusion.reliance import tell_reliance
 from broker.instant import timestamp
 from broker.limits import SECOND_NS
@@ -53,6 +53,7 @@ REMEMBERED_MAX: Final = 1_024
 CONTRIBUTIONS_MAX: Final = limits.FIELD_ITEMS_MAX
 # The bounds of these fields in measures.proto; tests compare what comes out with them.
 AXIS_MOST_M: Final = 20_000_000.0
+AREA_REGIONS_MAX: Final = 128
 LENGTH_MOST_M: Final = 100_000_000.0
 SPEED_MOST_MPS: Final = 15_000.0
 COVARIANCE_MOST: Final = 1e15
@@ -275,7 +276,7 @@ def _impacts(
     passed_on.ClearField("source")
     place = place_of(passed_on.area)
     if place is not None and not passed_on.area.iso_3166_2:
-        passed_on.area.iso_3166_2.extend(touched(place))
+        passed_on.area.iso_3166_2.extend(nearest(touched(place), place, AREA_REGIONS_MAX))
     if not passed_on.nations_affected:
         passed_on.nations_affected.extend(nations_of(touched(place)) if place is not None else ())
     return [passed_on]

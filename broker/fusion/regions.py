@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     from broker.fusion.contribution import Place
 
-__all__ = ["MARGIN_M", "NATIONS", "Region", "Waypoint", "nations_of", "overflown", "region_at", "regions", "touched"]
+__all__ = [
+    "MARGIN_M",
+    "NATIONS",
+    "Region",
+    "Waypoint",
+    "nations_of",
+    "nearest",
+    "overflown",
+    "region_at",
+    "regions",
+    "touched",
+]
 
 Waypoint = tuple[float, float]  # latitude and longitude, degrees
 
@@ -102,6 +113,22 @@ def touched(place: Place) -> tuple[str, ...]:
         and _turn(place.lon_deg - 0.5 * (region.west + region.east)) <= 0.5 * (region.east - region.west) + lon_reach
         and plane.touches(region)
     )
+
+
+def nearest(codes: Sequence[str], place: Place, most: int) -> tuple[str, ...]:
+    """Return regions, in their order; of more than fit into a message, those nearest to the middle of the area."""
+    if len(codes) <= most:
+        return tuple(codes)
+    away = {
+        region.code: math.hypot(
+            max(region.south - place.lat_deg, place.lat_deg - region.north, 0.0),
+            max(_turn(place.lon_deg - 0.5 * (region.west + region.east)) - 0.5 * (region.east - region.west), 0.0)
+            * math.cos(math.radians(place.lat_deg)),
+        )
+        for region in _REGIONS
+    }
+    kept = set(sorted(codes, key=lambda code: (away[code], code))[:most])
+    return tuple(code for code in codes if code in kept)
 
 
 def overflown(track: Sequence[Waypoint]) -> tuple[str, ...]:

@@ -171,3 +171,14 @@ def test_an_area_around_the_180th_meridian_touches_what_lies_on_both_sides() -> 
 def test_an_area_as_wide_as_the_sea_is_answered_too(wide_m: float) -> None:
     assert {"JP-01", "JP-47", "KR-49"} <= set(regions.touched(place(38.0, 135.0, wide_m, wide_m, 0.0)))
     assert regions.touched(place(89.9, 0.0, 10_000.0, 10_000.0, 0.0)) == ()
+
+
+def test_of_more_regions_than_a_message_holds_the_nearest_are_named() -> None:
+    wide = place(35.7, 139.7, 2_000_000.0, 2_000_000.0, 0.0)
+    every = regions.touched(wide)
+    assert len(every) > 64
+    found = regions.nearest(every, wide, 64)
+    assert len(found) == 64
+    assert list(found) == sorted(found)
+    assert {f"JP-{number:02}" for number in range(1, 47)} <= set(found)
+    assert regions.nearest(("JP-13",), wide, 64) == ("JP-13",)

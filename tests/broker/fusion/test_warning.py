@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from scipy.integrate import solve_ivp
 
 from broker import geodesy, limits
 from broker.content import check_content
+from broker.fusion.outlines import OUTLINES
+from broker.fusion.picture import fused_event
+from broker.fusion.reach import glided
 from broker.fusion.view import View, fused_content
 from vedette.v1 import content_pb2
 
@@ -170,6 +174,20 @@ def test_what_glides_is_told_so_and_its_area_is_wide_from_that_moment(carried: A
         assert impact.area.ellipse.semi_major_m > 50_000.0
         assert holds(impact.area, *flight.impact)
     assert log.revisions[-1].objects[0].motion == content_pb2.MOTION_NON_BALLISTIC, "it can glide again"
+
+
+def test_a_glider_that_could_get_anywhere_is_told_within_the_bounds_of_a_message(world: Any) -> None:
+    log, flight = world.log(), gliding(world, 2.5)
+    log.feed(world.nation("KOR").radar(flight, "k", seed=5, first_s=40.0, last_s=150.0, sigma_mps=20.0, every_s=5.0))
+    (event,) = log.view.board.events
+    (one,) = event.objects
+    wide = glided(one.history.newest, 0.0)
+    everywhere = replace(wide, place=replace(wide.place, east_m2=4e11, east_north_m2=0.0, north_m2=4e11))
+    one.forecast = replace(one.forecast, prediction=everywhere, overflown=tuple(code for code in OUTLINES))
+    fused = fused_event(bytes(16), event, log.view.board.nodes, world.ns(150.0), ())
+    assert len(fused.objects[0].regions) == limits.FIELD_ITEMS_MAX
+    assert {"CHN", "JPN", "KOR", "PRK", "RUS"} <= set(fused.impacts[0].nations_affected), "no nation is left out"
+    check_content(fused_content(fused, recipient="JPN", mode=content_pb2.MODE_TEST), incoming=True)
 
 
 def test_what_glides_is_not_over_when_a_falling_body_would_be_down(world: Any, carried: Any) -> None:
