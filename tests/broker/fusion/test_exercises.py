@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf import json_format
 
+from broker import geodesy
 from broker.clock import nanoseconds
+from broker.fusion.outcome import OVER
 from broker.fusion.replay import replay
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
 RECIPIENTS = ("KOR", "USA", "JPN")
 OVER_JAPAN, SALVO, FALSE_ALARM = "over-japan-2022-10-04", "salvo-2022-06-05", "false-alarm"
+OVERFLIGHT, LOFTED = "overflight-2022-11-02", "lofted-2023-07-12"
+SILENT, LYING, LIAR, SILENT_ONE = "silent-nation", "lying-nation", "KOR", "USA"
 BURNT_OUT_S = 100.0
 # What the position may be off by after burnout, in the middle: the worst that was reached, twice. Of the
 # two flights that Japan does not see itself, all that it holds is Korea's in cells of 1 km.
-ERROR_MOST_M = {OVER_JAPAN: 320.0, SALVO: 300.0}
+ERROR_MOST_M = {OVER_JAPAN: 320.0, SALVO: 300.0, OVERFLIGHT: 400.0, SILENT: 190.0, LYING: 220.0}
+LOFTED_EVENTS_MOST = {"KOR": 3, "USA": 1, "JPN": 2}
 UNSEEN_BY_JPN = ("hamhung-1", "hamhung-2")
 ERROR_OF_CELLS_MOST_M = 900.0
 
@@ -80,6 +85,112 @@ def test_every_missile_is_one_event_with_one_track_near_the_truth(released: Any,
     for name, found_m in errors_m.items():
         is_of_cells = recipient == "JPN" and name in UNSEEN_BY_JPN
         assert median(found_m) < (ERROR_OF_CELLS_MOST_M if is_of_cells else ERROR_MOST_M[scenario]), name
+
+
+def errors_m(timeline: Timeline, revisions: list[content_pb2.FusedEvent]) -> list[float]:
+    """Return how far the tracks of some revisions are from the truth after burnout, m."""
+    found = []
+    for event in revisions:
+        for track in event.tracks:
+            near = nearest(timeline, track)
+            if near is not None:
+                flown_s = (nanoseconds(track.state.valid_at) - timeline.launched[near[1]].time_ns) / SECOND_NS
+                found += [near[0]] if flown_s > timeline.launched[near[1]].flight.burnout_s + 10.0 else []
+    return found
+
+
+@pytest.mark.parametrize("recipient", ["JPN", *(pytest.param(code, marks=pytest.mark.slow) for code in ("KOR", "USA"))])
+@pytest.mark.timeout(400)
+def test_a_nation_that_falls_silent_takes_nothing_back_and_the_others_go_on(released: Any, recipient: str) -> None:
+    timeline = released.shown(SILENT).timeline
+    revisions = fused_of(released, SILENT, recipient)
+    (event,) = at_the_end(revisions).values()
+    assert event.status.state == content_pb2.EVENT_STATE_ALL_CLEAR
+    assert len(event.tracks) == 1
+    assert {one.origin for one in event.contributions} == set(RECIPIENTS), "what was said before stands"
+    assert not any(one.flagged for said in revisions for one in said.contributions)
+    silence = timeline.scenario.silences[0]
+    silent_ns = timeline.scenario.start_ns + round(silence.from_s * SECOND_NS)
+    (kept,) = (one for one in event.contributions if one.origin == silence.nation == SILENT_ONE)
+    assert nanoseconds(kept.track.state.valid_at) < silent_ns
+    assert nanoseconds(event.tracks[0].state.valid_at) > silent_ns + 300 * SECOND_NS
+    taken_back = {content_pb2.EVENT_STATE_NOT_A_LAUNCH, content_pb2.EVENT_STATE_FAILED_IN_FLIGHT}
+    assert not any(said.status.state in taken_back for said in revisions)
+    assert median(errors_m(timeline, revisions)) < ERROR_MOST_M[SILENT]
+
+
+@pytest.mark.parametrize("recipient", ["USA", pytest.param("JPN", marks=pytest.mark.slow)])
+@pytest.mark.timeout(400)
+def test_a_liar_is_flagged_or_left_alone_and_the_picture_of_the_others_stays_true(
+    released: Any, recipient: str
+) -> None:
+    """What it says is 3 km off at once and over 10 km in the end. Who lies about one missile, or sees two, may be heard
+    as a second one: then the others' word stands by itself, and none of it is the liar's.
+    """
+    timeline = released.shown(LYING).timeline
+    falsehood = timeline.scenario.falsehoods[0]
+    assert falsehood.nation == LIAR
+    revisions = fused_of(released, LYING, recipient)
+    flagged = {one.origin for said in revisions for one in said.contributions if one.flagged}
+    assert flagged <= {LIAR}, "nobody honest is ever flagged"
+    events = at_the_end(revisions)
+    (honest,) = (one for one in events.values() if "JPN" in {said.origin for said in one.contributions})
+    (liar,) = (one for one in events.values() if LIAR in {said.origin for said in one.contributions})
+    assert len(events) == (1 if liar is honest else 2)
+    assert len(honest.tracks) == 1
+    assert liar is not honest or LIAR in flagged
+    of_honest = [said for said in revisions if said.event_id == honest.event_id]
+    assert median(errors_m(timeline, of_honest)) < ERROR_MOST_M[LYING]
+    last = nearest(timeline, honest.tracks[0])
+    assert last is not None
+    assert last[0] < falsehood.jump_m / 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipient", RECIPIENTS)
+@pytest.mark.timeout(600)
+def test_a_false_overflight_is_disputed_until_it_is_withdrawn_and_then_over(released: Any, recipient: str) -> None:
+    timeline = released.shown(OVERFLIGHT).timeline
+    revisions = fused_of(released, OVERFLIGHT, recipient)
+    (event,) = at_the_end(revisions).values()
+    said = [one for revision in revisions for one in revision.contributions if one.origin == "JPN"]
+    assert any(one.impact.overflight_only for one in said), "everybody was told"
+    disputes = [any(one.field_path == "area.ellipse.centre" for one in each.disagreements) for each in revisions]
+    assert any(disputes)
+    assert not disputes[-1]
+    (last,) = (one for one in event.contributions if one.origin == "JPN")
+    assert not last.impact.overflight_only
+    assert not any(impact.overflight_only for impact in event.impacts), "our own prediction was never an overflight's"
+    assert event.status.state == content_pb2.EVENT_STATE_ALL_CLEAR
+    assert median(errors_m(timeline, revisions)) < ERROR_MOST_M[OVERFLIGHT]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipient", RECIPIENTS)
+@pytest.mark.timeout(600)
+def test_a_lofted_flight_that_nobody_sees_for_an_hour_is_lost_and_found_again_and_then_over(
+    released: Any, recipient: str
+) -> None:
+    """No estimate is worth anything after an hour: what comes back is a new object, of the same event where tracks are
+    exact. Korea and Japan are shown coarse ones too, and have more events of it; none of them stays open.
+    """
+    timeline = released.shown(LOFTED).timeline
+    revisions = fused_of(released, LOFTED, recipient)
+    events = at_the_end(revisions)
+    assert len(events) <= LOFTED_EVENTS_MOST[recipient]
+    assert all(event.status.state in OVER for event in events.values())
+    assert not any(one.flagged for said in revisions for one in said.contributions)
+    states = [said.status.state for said in revisions]
+    assert states.index(content_pb2.EVENT_STATE_TRACK_LOST) < states.index(content_pb2.EVENT_STATE_IMPACTED)
+    lat_deg, lon_deg, at_ns = timeline.impact("lofted") or (0.0, 0.0, 0)
+    followed_ns = max(nanoseconds(track.state.valid_at) for event in events.values() for track in event.tracks)
+    assert at_ns - followed_ns < 60 * SECOND_NS, "it is followed down"
+    misses_m = [
+        geodesy.distance_azimuth(lat_deg, lon_deg, one.area.ellipse.centre.lat_deg, one.area.ellipse.centre.lon_deg)[0]
+        for event in events.values()
+        for one in event.impacts
+    ]
+    assert min(misses_m) < 5_000.0
 
 
 @pytest.mark.parametrize("recipient", RECIPIENTS)
