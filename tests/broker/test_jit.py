@@ -131,7 +131,7 @@ def test_what_was_compiled_with_another_constant_is_another_function(monkeypatch
     assert digest() == before
     for name in (
         "broker.fusion.kernel.GATE_3",
-        "broker.fusion.models.COAST_DENSITY",
+        "broker.fusion.models.DRAG_DOUBT",
         "broker.geodesy.J2",
         "broker.geodesy.AIR_SCALE_M",
     ):
