@@ -1,7 +1,7 @@
 """Where origins differ by more than they should: published beside the picture, never settled by an average.
 
 A Disagreement's distance is the difference over its expected standard deviation; it is 1 for what is not a number
-(class, state, whether it only passes over), and the gap for counts. Under `DISAGREEMENT_LEAST` nothing is said.
+(class, state, whether it only passes over), and the gap for counts. Under `DISAGREEMENT_LEAST` (tracks: `TRACKS_LEAST`) nothing is said.
 
     launch_time.best, launch_area.ellipse.centre, azimuth_deg, count, classes   of the launch
     state.position_m, state.velocity_mps    of an object, by the newest report of each, moved to one time
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["disagreements"]
 
 DISAGREEMENT_LEAST: Final = 2.0
+TRACKS_LEAST: Final = 5.0  # of two reports out of hundreds, in three dimensions: chance comes to 4
 NOT_A_NUMBER_DISTANCE: Final = 1.0
 DISAGREEMENTS_MAX: Final = 64  # what one message holds
 COMPARED_NS: Final = 5 * SECOND_NS  # reports farther apart in time say too little of each other
@@ -115,7 +116,7 @@ def _track_differences(one: TrackedObject, nodes: Mapping[NodeKey, Node]) -> lis
         found.append(("state.position_m", _moved(early, late, 0, drift, 0.5 * PUSH_MPS2 * passed_s**2), origins))
         if early.velocity_mps is not None and late.velocity_mps is not None:
             found.append(("state.velocity_mps", _moved(early, late, 3, [0.0] * 3, PUSH_MPS2 * passed_s), origins))
-    return [line for line in found if line[1] >= DISAGREEMENT_LEAST]
+    return [line for line in found if line[1] >= TRACKS_LEAST]
 
 
 def _moved(early: Report, late: Report, first: int, drift: Sequence[float], doubt: float) -> float:
