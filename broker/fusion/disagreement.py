@@ -1,7 +1,8 @@
 """Where origins differ by more than they should: published beside the picture, never settled by an average.
 
 A Disagreement's distance is the difference over its expected standard deviation; it is 1 for what is not a number
-(class, state, whether it only passes over), and the gap for counts. Under `DISAGREEMENT_LEAST` (tracks: `TRACKS_LEAST`) nothing is said.
+(class, state, whether it only passes over), and the gap for counts. Under `DISAGREEMENT_LEAST` (tracks: `TRACKS_LEAST`)
+nothing is said.
 
     launch_time.best, launch_area.ellipse.centre, azimuth_deg, count, classes   of the launch
     state.position_m, state.velocity_mps    of an object, by the newest report of each, moved to one time
