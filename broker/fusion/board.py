@@ -245,6 +245,7 @@ class Board:
         touched = {key for key in before if key[1]} | {key[:2] for key in self._deltas}
         regroup = self._relink()
         regroup = regroup or self._is_late
+        is_quiet = True
         for key in touched:
             node = self.nodes.get(key)
             if node is not None and not node.order:
@@ -252,11 +253,16 @@ class Board:
                 self._matcher.forget(key)
                 self._asked.pop(key, None)
                 self._evidence = {pair: found for pair, found in self._evidence.items() if key not in pair}
+            is_quiet = is_quiet and self._is_as_asked(key)
             regroup = self._compare(key) or self._outline(key) != before.get(key) or regroup
         if regroup:
             touched |= self._regroup()
         for event in self.events_of(touched):
-            self._reobject(event)
+            if is_quiet and not regroup:  # reports came behind the others, and nothing else
+                for one in event.objects:
+                    self._advance(one)
+            else:
+                self._reobject(event)
         return touched
 
     def events_of(self, *keys: Iterable[NodeKey]) -> list[Event]:
@@ -390,11 +396,10 @@ class Board:
         """Compare a node with all others; say whether any answer is another than before."""
         node = self.nodes.get(key)
         changed = False
+        if self._is_as_asked(key):
+            return False
         if node is not None:
-            asked = (version(node), [(track.slots, track.generation) for track in node.tracks.values()])
-            if self._asked.get(key) == asked:
-                return False  # nothing that anybody is asked by: what nearly always happens
-            self._asked[key] = asked
+            self._asked[key] = _asked(node)
         for other in self.nodes.values() if node is not None else ():
             if node is None or other is node:
                 continue
@@ -404,6 +409,11 @@ class Board:
                 self._evidence[pair] = found
                 changed = True
         return changed
+
+    def _is_as_asked(self, key: NodeKey) -> bool:
+        """Say whether nothing of a node is new that anybody is asked by: what nearly always happens."""
+        node = self.nodes.get(key)
+        return node is not None and self._asked.get(key) == _asked(node)
 
     def _between(self, one: NodeKey, two: NodeKey) -> Evidence:
         """Return the evidence on two nodes, as it was when one of them last changed."""
@@ -496,3 +506,8 @@ class Board:
             removed=[key for key in have if key not in wanted],
         )
         return one
+
+
+def _asked(node: Node) -> tuple[object, ...]:
+    """Return what changes when a comparison of this node with another may say something else."""
+    return version(node), tuple((track.slots, track.generation) for track in node.tracks.values())
