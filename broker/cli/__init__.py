@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "demo": ("broker.cli.demo", "demo", "Three nations, one hub, a launch over Japan, live."),
     "doctor": ("broker.cli.doctor", "doctor", "Look for what is wrong with a gateway, and say what to mend."),
     "exercise": ("broker.cli.exercise", "exercise", "Simulated launches, always marked as an exercise."),
-    "fusion": ("broker.cli.fusion", "fusion", "The fused picture: verify what the hub sent, export and replay a log."),
+    "fusion": ("broker.cli.fusion", "fusion", "Fused pictures: verify, export, replay; what sharing buys."),
     "gateway": ("broker.cli.gateway", "gateway", "Run the gateway of one nation."),
     "hub": ("broker.cli.hub", "hub", "Run the hub."),
     "policy": ("broker.cli.policy", "policy", "Release policies: try, prove, approve, put in force, undo."),

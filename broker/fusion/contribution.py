@@ -78,6 +78,7 @@ class Report:
     spacing_ns: int  # of a coarse track: reports nearer in time than this are the same information
     silence_ns: int  # how long this track may be quiet by its own policy
     phase: content_pb2.Phase.ValueType
+    claims: bool = False  # an apogee or a range is stated beside the state
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ def _report(track: content_pb2.TrackUpdate) -> Report | None:
         spacing_ns=time_cell_ns,
         silence_ns=time_cell_ns + 2 * interval_ns,
         phase=track.phase,
+        claims=track.HasField("apogee_m") or track.HasField("ground_range_m"),
     )
 
 

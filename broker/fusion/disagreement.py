@@ -18,6 +18,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy
+from broker.fusion.contribution import Report
 from broker.limits import SECOND_NS
 from vedette.v1 import content_pb2
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from broker.fusion.board import TrackedObject
-    from broker.fusion.contribution import Launch, NodeKey, Place, Report
+    from broker.fusion.contribution import Launch, NodeKey, Place
     from broker.fusion.node import Node
 
 __all__ = ["disagreements"]
@@ -45,8 +46,7 @@ def disagreements(
 ) -> list[content_pb2.Disagreement]:
     """Return the fields in which origins differ by more than they should."""
     found: list[tuple[str, float, tuple[str, ...]]] = []
-    # Who only tracks says nothing here: what tracks contradict is found where they are fused.
-    telling = [node for node in live if node.count("launch") or node.count("impact")]
+    telling = [node for node in live if _tells(node)]
     for one, two in combinations(sorted(telling, key=lambda node: node.key), 2):
         if one.key[0] != two.key[0]:
             origins: tuple[str, ...] = (one.key[0], two.key[0])
@@ -67,6 +67,14 @@ def disagreements(
         content_pb2.Disagreement(field_path=path, normalized_distance=round(min(distance, 1e6), 1), origins=origins)
         for (path, origins), distance in sorted(greatest.items())[:DISAGREEMENTS_MAX]
     ]
+
+
+def _tells(node: Node) -> bool:
+    """Say whether a node says more than states: what those contradict is found where they are fused."""
+    if node.count("launch") or node.count("impact"):
+        return True
+    newest = node.newest(Report)
+    return newest is not None and isinstance(newest.body, Report) and newest.body.claims
 
 
 def _differences(one: Node, two: Node) -> list[tuple[str, float]]:

@@ -4,21 +4,22 @@ A glider comes down nowhere in particular. What is said is how far its height an
 the sides, at a lift-to-drag ratio of `LIFT_TO_DRAG`: above what has been published of such vehicles (2.6: J. M. Acton,
 Science & Global Security 23/3, 2015), so that the area errs on the large side. It may be earlier down, and later.
 
-A falling body that nobody reports any more may have started its motor again, or turned: its estimate is moved on with
-the noise of both models, and the impact predicted from there. The area so found never becomes smaller nor goes away,
-and nothing is done any more once it may be down. What was lost while it burnt has no impact area: nobody knows when it
-burnt out.
+A falling body that nobody reports any more may have started its motor again, or turned. Its velocity is doubted more
+with every second of silence (`LOST_DENSITY`), as if it had strayed at the last report, and the area grows by what that
+makes at the ground. It never becomes smaller nor goes away, and nothing is done any more once it may be down. What was
+lost while it burnt has no impact area: nobody knows when it burnt out.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from broker import geodesy
 from broker.fusion.contribution import Place
-from broker.fusion.estimate import advance, merged
-from broker.fusion.impact import AXIS_MAX_M, Prediction, predict
+from broker.fusion.estimate import merged
+from broker.fusion.impact import AXIS_MAX_M, Prediction
 from broker.limits import SECOND_NS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ ASIDE: Final = 0.5  # of the reach ahead
 SLOWEST: Final = 1.0 / 3.0  # of its speed now, on the mean of the way
 REACH_LEAST_M: Final = 50_000.0
 FADING_NS: Final = 10 * SECOND_NS
+LOST_DENSITY: Final = 0.1  # m2/s3: 3 m/s after 100 s; judgement, a thousandfold and more of what is doubted in sight
 TWO_SIGMAS: Final = math.sqrt(-2.0 * math.log(0.05))  # of the ellipse of 95 %
 
 
@@ -65,18 +67,17 @@ def faded(prediction: Prediction, newest: Estimate, silent_ns: int) -> Predictio
     """Return an impact as it is known after a silence: never better than before it; no worse once it may be down."""
     earliest_ns = prediction.time_ns - round(2.0 * prediction.time_sigma_s * SECOND_NS)
     before_ns = (earliest_ns - newest.time_ns) // FADING_NS * FADING_NS
-    later_ns = newest.time_ns + min(silent_ns, before_ns)
-    if later_ns <= newest.time_ns:
+    silent_s = min(silent_ns, before_ns) / SECOND_NS
+    if silent_s <= 0.0:
         return prediction
-    wider = predict(advance(newest, later_ns))
-    if wider is None or wider.place.spread_m <= prediction.place.spread_m:
-        return prediction
-    return Prediction(
-        time_ns=wider.time_ns,
-        time_sigma_s=max(wider.time_sigma_s, prediction.time_sigma_s),
-        place=wider.place,
-        apogee_m=prediction.apogee_m,
-        based_on_ns=prediction.based_on_ns,
+    left_s = (prediction.time_ns - newest.time_ns) / SECOND_NS
+    strayed_m2 = LOST_DENSITY * silent_s * left_s * left_s
+    speed_mps = max(math.hypot(*merged(newest)[0][3:]), 1.0)
+    place = prediction.place
+    return replace(
+        prediction,
+        time_sigma_s=math.hypot(prediction.time_sigma_s, math.sqrt(strayed_m2) / speed_mps),
+        place=replace(place, east_m2=place.east_m2 + strayed_m2, north_m2=place.north_m2 + strayed_m2),
     )
 
 

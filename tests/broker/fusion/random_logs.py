@@ -172,4 +172,7 @@ def _plain(event: content_pb2.FusedEvent) -> bytes:
     for part in (*plain.tracks, *plain.impacts, *plain.objects):
         part.ClearField("event_id") if "event_id" in part.DESCRIPTOR.fields_by_name else None
         part.ClearField("object_id")
+    for one in plain.objects:
+        one.ClearField("former_object_ids")  # names too, and which there were depends on what was told when
+        one.parted_from = b"another" if one.parted_from else b""
     return plain.SerializeToString(deterministic=True)

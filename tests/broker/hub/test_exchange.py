@@ -252,6 +252,7 @@ async def test_a_hub_that_goes_down_says_goodbye_and_owes_no_receipt(serve: Serv
         (receipt,) = await up.submit(kor.envelope("JPN"))
         assert receipt.outcome == STORED, "what is under way is still taken"
         await up.call.done_writing()
+        await log.call.done_writing()  # who was told goodbye hangs up; until then the stream stays
         began = asyncio.get_running_loop().time()
         await draining
         assert asyncio.get_running_loop().time() - began < 1.0
