@@ -101,7 +101,8 @@ class Matcher:
         is_own = one.key[0] == two.key[0]
         if is_own and are_alike(one, two):
             return judged_alike(known.evidence, known.distances, whole)
-        return judged(known.evidence, whole, own=is_own)
+        first, second = (one, two) if one.key < two.key else (two, one)
+        return judged(known.evidence, whole, lambda: known.overlap.began_as_one(first, second), own=is_own)
 
     def nodes(self, one: Node, two: Node) -> Evidence:
         """Compare what two origins (or two systems of one) say of an event."""

@@ -8,6 +8,7 @@ something fails half way.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from broker.fusion import estimate, impact, reach
@@ -425,7 +426,7 @@ class Board:
         old = self.events
         nodes = sorted(self.nodes.values(), key=lambda node: node.first_key)
         live = [node.key for node in nodes if not node.is_retracted]
-        grouping = grouped(live, self._between, self._links, self._solved)
+        grouping = grouped(live, self._between, self._links, self._solved, itemgetter(0))
         groups = with_parts(grouping.groups, self.nodes)
         retracted: list[list[NodeKey]] = [[] for _ in groups]
         # What was taken back is shown where it would belong, and decides nothing.
@@ -467,7 +468,7 @@ class Board:
         def compare(one: TrackKey, two: TrackKey) -> Evidence:
             return self._matcher.tracks(by_key[one], by_key[two])
 
-        groups = with_coarse(grouped(list(by_key), compare, NO_LINKS).groups, coarse, compare)
+        groups = with_coarse(grouped(list(by_key), compare, NO_LINKS, None, itemgetter(0)).groups, coarse, compare)
         known = {one.tracks: one for one in event.objects}
         objects = []
         for group in groups:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COARSE_BIAS_M",
     "GATE",
+    "SEEN_KIND",
     "UNKNOWN",
+    "VAGUE_KIND",
     "Evidence",
     "Sample",
     "Verdict",
@@ -73,13 +75,19 @@ class Verdict(IntEnum):
     SAME = 0
     UNKNOWN = 1
     UNLIKELY = 2  # nothing tells them apart, but one sensor gave two names
-    DIFFERENT = 3
+    CONTRARY = 3  # two origins' tracks are apart, but began as one or are near: two objects, or one of them is wrong
+    DIFFERENT = 4
+
+
+SEEN_KIND: Final = 0
+VAGUE_KIND: Final = 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Evidence:
     """A verdict and its strength: kind 0 is kinematic, 1 of launch or impact, 2 of reach alone; a low score is good.
 
+    Of UNLIKELY, SEEN_KIND is a difference that was seen, VAGUE_KIND that none would have been.
     `count`: at how many common times two tracks were compared, if it came to that.
     """
 

@@ -7,7 +7,9 @@
   mean of what pairs say; then each layer is taken out and assigned again, for the first ones chose among few.
 * Evidence of a stronger kind always goes before a weaker one: kinematics, then launch and impact, then reach.
 * Two groups that only a second name by one sensor keeps apart (UNLIKELY) are one if others have long followed one with
-  the other, and no third fits: two radars of one kind, one launch. Where two sensors say that there are two, there are.
+  the other: two radars of one kind, one launch. Where two sensors say that there are two, there are; unless no
+  difference is seen between any two names, and somebody followed both and sees one.
+* What one origin alone says beside the object of all others is a conflict over it (`contrary`).
 * A member stays *open* as long as another assignment would be nearly as good and little was compared: it is shown with
   its group, and its reports pull no estimate until it is clear whose they are.
 * An operator's word goes before everything; of words that contradict each other, the newer before the older.
@@ -23,7 +25,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from broker.fusion.assignment import assigned
-from broker.fusion.compare import Evidence, Verdict
+from broker.fusion.compare import VAGUE_KIND, Evidence, Verdict
+from broker.fusion.contrary import with_contrary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -36,8 +39,12 @@ Solved: TypeAlias = "dict[Asked[K], tuple[list[list[K]], set[K]]]"  # by units a
 
 KIND_COST: Final = 1_000.0  # more than any score
 ALONE: Final = 3_000.0  # than any match
-UNLIKELY: Final = 1e8
+VAGUELY: Final = 1e8
+UNLIKELY: Final = 2e8
+CONTRARY: Final = 3e8
 NEVER: Final = 1e9
+APART: Final = VAGUELY  # from here on, nothing is together
+FOLLOWED_COUNT: Final = 3  # common times that who sees one object only must have followed both names of it
 SECOND_NAME_COUNT: Final = 6  # common times that another sensor must have followed both
 AGAIN_MAX: Final = 2  # times that every layer is assigned anew
 CROWD: Final = 96  # members that hang together: beyond, each takes the best group that is there, one after the other
@@ -62,15 +69,20 @@ class Grouping(Generic[K]):
 
 
 def grouped(
-    members: Sequence[K], compare: Callable[[K, K], Evidence], links: Links[K], solved: Solved[K] | None = None
+    members: Sequence[K],
+    compare: Callable[[K, K], Evidence],
+    links: Links[K],
+    solved: Solved[K] | None = None,
+    origin: Callable[[K], str] | None = None,
 ) -> Grouping[K]:
     """Return the members, given in fold order, in groups that belong together.
 
     `solved` holds the answers of the last time, so that only what hangs together with a change is thought about again.
+    `origin`: who says it; without, nothing is a conflict (`contrary`).
     """
-    found = _Pairs(compare, links)
-    known, now = dict(solved or {}), {}
     units = _linked(members, links)
+    found = _Pairs(units, compare, links)
+    known, now = dict(solved or {}), {}
     groups: list[list[K]] = []
     undecided: set[K] = set()
     for component in _components(units, found):
@@ -87,6 +99,8 @@ def grouped(
     if solved is not None:
         solved.clear()
         solved.update(now)
+    if origin is not None and found.contrary:
+        groups = with_contrary(groups, found.contrary, found.is_apart, origin)
     place = {member: index for index, member in enumerate(members)}
     for group in groups:
         group.sort(key=place.__getitem__)
@@ -102,10 +116,12 @@ def _answer(component: list[tuple[K, ...]], found: _Pairs[K]) -> tuple[list[list
 class _Pairs(Generic[K]):
     """What is known of pairs of units, asked once each. A unit is what an operator called the same, or one member."""
 
-    def __init__(self, compare: Callable[[K, K], Evidence], links: Links[K]) -> None:
+    def __init__(self, units: Sequence[tuple[K, ...]], compare: Callable[[K, K], Evidence], links: Links[K]) -> None:
         self._compare = compare
         self._links = links
+        self._unit_of = {member: unit for unit in units for member in unit}
         self._known: dict[tuple[tuple[K, ...], tuple[K, ...]], tuple[float, int] | None] = {}
+        self.contrary: list[tuple[K, K]] = []  # of those that were asked about
 
     def cost(self, one: tuple[K, ...], two: tuple[K, ...]) -> tuple[float, int] | None:
         """Return what it costs to have both together, and how much was compared; NEVER; or None: nothing is known."""
@@ -123,11 +139,24 @@ class _Pairs(Generic[K]):
         worst, best = max(found), min(found)
         if worst.verdict is Verdict.DIFFERENT:
             return NEVER, 0
+        if worst.verdict is Verdict.CONTRARY:
+            self.contrary.append((one[0], two[0]))
+            return CONTRARY, 0
         if worst.verdict is Verdict.UNLIKELY:
-            return UNLIKELY, 0
+            return (VAGUELY if worst.kind == VAGUE_KIND else UNLIKELY), 0
         if best.verdict is not Verdict.SAME:
             return None
         return KIND_COST * best.kind + best.score, best.count
+
+    def is_apart(self, one: K, two: K) -> bool:
+        """Say whether two members are apart, and not only CONTRARY, or two names between which no difference is seen."""
+        known = self.cost(self._unit_of[one], self._unit_of[two])
+        return known is not None and known[0] >= UNLIKELY and known[0] != CONTRARY
+
+    def is_followed(self, one: tuple[K, ...], two: tuple[K, ...]) -> bool:
+        """Say whether one was followed together with the other for a while."""
+        known = self.cost(one, two)
+        return known is not None and known[0] < KIND_COST and known[1] >= FOLLOWED_COUNT
 
     def joining(self, unit: tuple[K, ...], group: Sequence[tuple[K, ...]]) -> tuple[float, int]:
         """Return what it costs that a unit joins a group: the mean of the strongest evidence; NEVER if any forbids."""
@@ -136,7 +165,7 @@ class _Pairs(Generic[K]):
             found = self.cost(unit, other)
             if found is None:
                 continue
-            if found[0] >= UNLIKELY:
+            if found[0] >= APART:
                 return NEVER, 0
             costs.append(found)
         if not costs:
@@ -171,7 +200,7 @@ def _components(units: Sequence[tuple[K, ...]], found: _Pairs[K]) -> list[list[t
         component, waiting = [left[0]], [left.pop(0)]
         while waiting:
             one = waiting.pop()
-            near = [two for two in left if (known := found.cost(one, two)) is not None and known[0] < UNLIKELY]
+            near = [two for two in left if (known := found.cost(one, two)) is not None and known[0] < APART]
             left = [two for two in left if two not in near]
             component += near
             waiting += near
@@ -201,28 +230,38 @@ def _second_names(groups: list[list[tuple[K, ...]]], found: _Pairs[K]) -> list[l
     """Return the groups; one that differs by nothing but a second name is with the only other that it fits."""
     for group in sorted(groups, key=len):
         fits = [other for other in groups if other is not group and _is_second_name(group, other, found)]
-        if len(fits) == 1:
+        if fits and all(_is_second_name(one, two, found) for one, two in combinations(fits, 2)):
             fits[0].extend(group)
             group.clear()
     return [group for group in groups if group]
 
 
 def _is_second_name(group: Sequence[tuple[K, ...]], other: Sequence[tuple[K, ...]], found: _Pairs[K]) -> bool:
-    """Say whether one name alone keeps two groups apart, and others have long followed one with the other."""
+    """Say whether nothing but second names keeps two groups apart, and others have long followed one with the other.
+
+    If a difference is seen, or if nobody else sees one object there, it must be one name alone.
+    """
     named: set[tuple[K, ...]] = set()
-    is_witnessed = False
+    twice: list[tuple[tuple[K, ...], tuple[K, ...]]] = []
+    is_witnessed, is_vague = False, True
     for one in group:
         for two in other:
             known = found.cost(one, two)
             if known is None:
                 continue
-            if known[0] >= NEVER:
+            if known[0] >= CONTRARY:
                 return False
-            if known[0] >= UNLIKELY:
+            if known[0] >= APART:
                 named.add(one)
+                twice.append((one, two))
+                is_vague = is_vague and known[0] < UNLIKELY
             elif known[0] < KIND_COST and known[1] >= SECOND_NAME_COUNT:
                 is_witnessed = True
-    return is_witnessed and len(named) == 1
+    if is_witnessed and len(named) == 1:
+        return True
+    once = set(group) | set(other)
+    once -= {unit for pair in twice for unit in pair}
+    return is_vague and any(all(found.is_followed(unit, name) for name in pair) for pair in twice for unit in once)
 
 
 def _layers(units: Sequence[tuple[K, ...]], found: _Pairs[K]) -> list[list[tuple[K, ...]]]:
@@ -230,7 +269,7 @@ def _layers(units: Sequence[tuple[K, ...]], found: _Pairs[K]) -> list[list[tuple
     layers: list[list[tuple[K, ...]]] = []
     for unit in units:
         for layer in layers:
-            if all((known := found.cost(unit, other)) is not None and known[0] >= UNLIKELY for other in layer):
+            if all((known := found.cost(unit, other)) is not None and known[0] >= APART for other in layer):
                 layer.append(unit)
                 break
         else:

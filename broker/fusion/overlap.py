@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from statistics import median_high
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broker.fusion import kalman
 
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["COMPARED_MAX", "Overlap", "Whole"]
 
 COMPARED_MAX: Final = 24
+BEGINNING: Final = 8  # common times from the first on, each of them
+BEGAN_LEAST: Final = 4  # of them, the first at which both speak
+BEGAN_LOG_DET: Final = 6.0 * math.log(700.0)  # vaguer than this they would look like one in any case
 SHARP_FLOOR_M: Final = 50.0
 NARROW_FLOOR_M: Final = 300.0  # survey and clocks of different nations: 0.1 s at 3 km/s
 WIDE_FLOOR_M: Final = 1_000.0  # with a fault or a lie that is seen as one
 LATEST: Final = 2
 FAR: Final = 1e4  # squared distance from which nobody needs to know it exactly
+BEGAN_GATE: Final = 21.0  # chi square, 3 terms, 1e-4
+
+Sample: TypeAlias = "tuple[float, float, float, float, float]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Whole:
     narrow: float  # median
     wide: float  # median
     latest: float  # with the narrow floor, the least of the newest LATEST: whether they part
+    apart_m: float  # median
 
 
 @dataclass(slots=True)
@@ -54,7 +61,8 @@ class Overlap:
     generations: tuple[int, int] = (0, 0)
     compared: tuple[int, int, int] | None = None  # first, last and level
     whole: Whole | None = None
-    _samples: dict[int, tuple[float, float, float, float] | None] = field(default_factory=dict)
+    _samples: dict[int, Sample | None] = field(default_factory=dict)
+    _began: tuple[tuple[int, int], bool] | None = None  # by generations, once it can be said
 
     def of(self, one: LocalTrack, two: LocalTrack) -> Whole | None:
         """Return what the overlap says; None if there is none. The same tracks in the same order each time."""
@@ -77,9 +85,24 @@ class Overlap:
         self.whole = _whole([sample for sample in self._samples.values() if sample is not None])
         return self.whole
 
+    def began_as_one(self, one: LocalTrack, two: LocalTrack) -> bool:
+        """Say whether both were exactly the same at their first common times, whatever became of them."""
+        first, last = max(one.slots[0], two.slots[0]), min(one.slots[1], two.slots[1])
+        if self._began is not None and self._began[0] == (one.generation, two.generation):
+            return self._began[1]
+        slots = range(first, min(first + BEGINNING - 1, last) + 1)
+        found = [sample for slot in slots if (sample := _sample(one.at(slot), two.at(slot))) is not None]
+        found = found[:BEGAN_LEAST]
+        is_one = len(found) == BEGAN_LEAST and all(
+            sample[0] <= BEGAN_LOG_DET and sample[2] <= BEGAN_GATE for sample in found
+        )
+        if len(found) == BEGAN_LEAST or last >= first + BEGINNING - 1:
+            self._began = (one.generation, two.generation), is_one
+        return is_one
 
-def _sample(one: Said | None, two: Said | None) -> tuple[float, float, float, float] | None:
-    """Return log det S and the squared distances with the sharp, the narrow and the wide floor."""
+
+def _sample(one: Said | None, two: Said | None) -> Sample | None:
+    """Return log det S, the squared distances with the sharp, the narrow and the wide floor, and the distance, m."""
     if one is None or two is None:
         return None
     miss = [a - b for a, b in zip(one.position_m, two.position_m, strict=True)]
@@ -87,13 +110,14 @@ def _sample(one: Said | None, two: Said | None) -> tuple[float, float, float, fl
     apart_m2 = miss[0] * miss[0] + miss[1] * miss[1] + miss[2] * miss[2]
     width_m2 = spread[0][0] + spread[1][1] + spread[2][2] + 3.0 * WIDE_FLOOR_M * WIDE_FLOOR_M
     if apart_m2 > FAR * width_m2:
-        return 0.0, FAR, FAR, FAR
+        return 0.0, FAR, FAR, FAR, math.sqrt(apart_m2)
     sharp, log_det = _distance(miss, spread, SHARP_FLOOR_M)
     return (
         log_det,
         min(sharp, FAR),
         min(_distance(miss, spread, NARROW_FLOOR_M)[0], FAR),
         min(_distance(miss, spread, WIDE_FLOOR_M)[0], FAR),
+        math.sqrt(apart_m2),
     )
 
 
@@ -104,7 +128,7 @@ def _distance(miss: list[float], spread: list[list[float]], floor_m: float) -> t
     return kalman.distance_squared(miss, wide)
 
 
-def _whole(samples: list[tuple[float, float, float, float]]) -> Whole | None:
+def _whole(samples: list[Sample]) -> Whole | None:
     """Return what the samples add up to."""
     if not samples:
         return None
@@ -117,4 +141,5 @@ def _whole(samples: list[tuple[float, float, float, float]]) -> Whole | None:
         narrow=median_high(sample[2] for sample in samples),
         wide=median_high(sample[3] for sample in samples),
         latest=min(sample[2] for sample in samples[-LATEST:]),
+        apart_m=median_high(sample[4] for sample in samples),
     )

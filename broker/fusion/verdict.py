@@ -14,19 +14,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from broker.fusion.compare import COARSE_BIAS_M, GATE, Evidence, Verdict
+from broker.fusion.compare import COARSE_BIAS_M, GATE, SEEN_KIND, VAGUE_KIND, Evidence, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from broker.fusion.node import LocalTrack
     from broker.fusion.overlap import Whole
 
 __all__ = ["COUNT_MOST", "are_alike", "judged", "judged_alike"]
 
+CONTRARY: Final = Evidence(Verdict.CONTRARY)
+CONTRARY_MOST_M: Final = 12_000.0  # what is further away from its beginning is somewhere else
 APART: Final = Evidence(Verdict.DIFFERENT)  # by how much is nobody's question, and would be asked again and again
 WHOLE_LEAST: Final = 3
 COUNT_MOST: Final = 16  # common times beyond which it makes no difference how many
+SCORE_MOST: Final = 900.0  # who left what it long belonged to: still kinematics, and less than to be alone (`grouping`)
 SCORE_STEP: Final = 0.5  # a smaller difference decides nothing, and who is compared is not asked again for it
 ALIKE_MOST: Final = 3.0  # times the variance
 TELLS_APART_SIGMA_M: Final = 700.0  # launchers are seldom nearer to one another
@@ -37,14 +40,17 @@ EARLY_PER_WHOLE: Final = 3  # first reports say as much as one that is independe
 PER_INDEPENDENT: Final = 4  # common times: an estimate remembers
 
 
-def judged(early: Evidence, whole: Whole | None, *, own: bool) -> Evidence:
-    """Return what tracks of two nations, or of two kinds of sensor, say."""
+def judged(early: Evidence, whole: Whole | None, began_as_one: Callable[[], bool], *, own: bool) -> Evidence:
+    """Return what tracks of two nations, or of two kinds of sensor, say. `began_as_one`: asked only where it matters."""
     if whole is None or whole.count < WHOLE_LEAST:
-        return APART if early.verdict is Verdict.DIFFERENT else early
+        if early.verdict is not Verdict.DIFFERENT:
+            return early
+        is_near = whole is not None and whole.apart_m <= CONTRARY_MOST_M
+        return CONTRARY if is_near and not own else APART
     apart = whole.narrow > GATE and (own or early.verdict is Verdict.DIFFERENT)
     if apart or whole.wide > GATE:
-        return APART
-    return Evidence(Verdict.SAME, 0, _rounded(whole.score), min(whole.count, COUNT_MOST))
+        return CONTRARY if not own and (whole.apart_m <= CONTRARY_MOST_M or began_as_one()) else APART
+    return Evidence(Verdict.SAME, 0, _rounded(min(whole.score, SCORE_MOST)), min(whole.count, COUNT_MOST))
 
 
 def judged_alike(early: Evidence, distances: Sequence[float], whole: Whole | None) -> Evidence:
@@ -80,7 +86,9 @@ def _tight(distance: float, score: float, independent: int, count: int) -> Evide
     """Say whether there is no difference at all, by so many independent comparisons, and would have been seen."""
     most = TERMS + SURE * math.sqrt(2.0 * TERMS / independent)
     is_same = distance <= most and score - distance <= TELLS_APART
-    return Evidence(Verdict.SAME, 0, _rounded(score), count) if is_same else Evidence(Verdict.UNLIKELY)
+    if is_same:
+        return Evidence(Verdict.SAME, 0, _rounded(score), count)
+    return Evidence(Verdict.UNLIKELY, SEEN_KIND if distance > most else VAGUE_KIND)
 
 
 def _rounded(score: float) -> float:
