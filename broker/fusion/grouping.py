@@ -149,7 +149,7 @@ class _Pairs(Generic[K]):
         return KIND_COST * best.kind + best.score, best.count
 
     def is_apart(self, one: K, two: K) -> bool:
-        """Say whether two members are apart, and not only CONTRARY, or two names between which no difference is seen."""
+        """Say whether two members are apart by more than CONTRARY, or names between which no difference is seen."""
         known = self.cost(self._unit_of[one], self._unit_of[two])
         return known is not None and known[0] >= UNLIKELY and known[0] != CONTRARY
 

@@ -41,7 +41,7 @@ PER_INDEPENDENT: Final = 4  # common times: an estimate remembers
 
 
 def judged(early: Evidence, whole: Whole | None, began_as_one: Callable[[], bool], *, own: bool) -> Evidence:
-    """Return what tracks of two nations, or of two kinds of sensor, say. `began_as_one`: asked only where it matters."""
+    """Return what tracks of two nations, or of two kinds of sensor, say. `began_as_one` is asked only if they part."""
     if whole is None or whole.count < WHOLE_LEAST:
         if early.verdict is not Verdict.DIFFERENT:
             return early

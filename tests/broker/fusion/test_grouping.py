@@ -4,10 +4,11 @@ from itertools import permutations
 
 import pytest
 
-from broker.fusion.compare import UNKNOWN, Evidence, Verdict
+from broker.fusion.compare import UNKNOWN, VAGUE_KIND, Evidence, Verdict
 from broker.fusion.grouping import Grouping, Links, grouped
 
 DIFFERENT = Evidence(Verdict.DIFFERENT)
+CONTRARY = Evidence(Verdict.CONTRARY)
 
 
 def same(score: float, kind: int = 0, count: int = 20) -> Evidence:
@@ -86,6 +87,45 @@ def test_where_two_sensors_see_two_there_are_two() -> None:
     unlikely = Evidence(Verdict.UNLIKELY, 0, 10.0, 20)
     said = {"ab": unlikely, "xy": unlikely, "ax": same(9.0), "by": same(9.0), "ay": same(9.5), "bx": same(9.5)}
     assert words(groups_of("abxy", said)) == ["ax", "by"]
+
+
+def test_names_between_which_no_difference_is_seen_are_one_where_somebody_followed_them_all_as_one() -> None:
+    vague = Evidence(Verdict.UNLIKELY, VAGUE_KIND)
+    names = {"ab": vague, "ac": vague, "bc": vague}
+    said = names | {"ax": same(9.0), "bx": same(9.0), "cx": same(9.0)}
+    assert words(groups_of("abcx", said)) == ["abcx"]
+    two = {"ab": vague, "xy": vague, "ax": same(9.0), "by": same(9.0), "ay": same(9.5), "bx": same(9.5)}
+    assert words(groups_of("abxy", two)) == ["ax", "by"], "nobody sees one"
+    one = {"az": same(9.0), "bz": same(9.0), "xz": same(9.0), "yz": same(9.0)}
+    assert words(groups_of("abxyz", two | one)) == ["abxyz"]
+    seen = two | one | dict.fromkeys(("ab", "xy"), Evidence(Verdict.UNLIKELY))
+    assert len(words(groups_of("abxyz", seen))) == 2, "two see a difference"
+
+
+def in_conflict(members: str, said: dict[str, Evidence]) -> list[str]:
+    """Return the groups, where members of one origin are those of one letter, in capitals or not."""
+
+    def compare(one: str, two: str) -> Evidence:
+        return said.get(one + two) or said.get(two + one) or DIFFERENT
+
+    return words(grouped(list(members), compare, Links(), None, str.lower))
+
+
+def test_what_one_says_beside_the_object_of_all_others_is_that_object() -> None:
+    said = {"ab": same(9.0), "ax": CONTRARY, "bx": CONTRARY}
+    assert in_conflict("abx", said) == ["abx"]
+    assert in_conflict("abx", {"ab": same(9.0), "ax": CONTRARY}) == ["ab", "x"], "too far from the other"
+
+
+def test_who_names_two_objects_at_a_time_means_two() -> None:
+    said = {"aX": same(9.0), "ax": CONTRARY}
+    assert in_conflict("aXx", said) == ["aX", "x"]
+    assert in_conflict("axX", {"ax": CONTRARY, "aX": CONTRARY}) == ["a", "x", "X"], "which of both would it be?"
+
+
+def test_two_against_two_are_two_launches() -> None:
+    said = {"ab": same(9.0), "xy": same(9.0)} | dict.fromkeys(("ax", "ay", "bx", "by"), CONTRARY)
+    assert in_conflict("abxy", said) == ["ab", "xy"]
 
 
 def test_an_operators_word_goes_before_all_evidence() -> None:
