@@ -94,11 +94,6 @@ class Estimate:
         return _part(self.numbers, 0, 1)[0]
 
     @property
-    def burning_state(self) -> State:
-        """Return position, velocity and push of the burning model."""
-        return _part(self.numbers, 1, 9)
-
-    @property
     def burning_noise(self) -> Matrix:
         """Return the burning model's covariance, row by row."""
         return _nested(_part(self.numbers, _BURNING_NOISE, 45), 9)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from broker import limits
+from broker.child import keep_running, send_away
 
 if TYPE_CHECKING:
     from broker.hub.metrics import HubMetrics
@@ -19,23 +19,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SETTLED_S: Final = 30.0  # a process that lived so long is started again at once
-_LEAVE_S: Final = 2.0  # from the end of its input to being killed
-
 
 async def keep_views(settings: HubSettings, target: str, *, metrics: HubMetrics) -> None:
     """Start the fusion process, and start it again whenever it ends; until cancelled."""
-    pause_s = limits.RECONNECT_FIRST_S
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
+
+    async def run() -> None:
         metrics.views_starts.inc()
         code = await _run_once(_command(settings, target))
         log.error("the fusion process ended code=%d", code)
-        if loop.time() - began > _SETTLED_S:
-            pause_s = limits.RECONNECT_FIRST_S
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
+
+    await keep_running(run)
 
 
 async def _run_once(command: list[str]) -> int:
@@ -44,17 +37,7 @@ async def _run_once(command: list[str]) -> int:
         return await process.wait()
     finally:
         if process.returncode is None:
-            await _send_away(process)
-
-
-async def _send_away(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), _LEAVE_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+            await send_away(process)
 
 
 def _command(settings: HubSettings, target: str) -> list[str]:

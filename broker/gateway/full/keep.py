@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from broker import limits
+from broker.child import keep_running, send_away
 from broker.clock import nanoseconds
 from broker.envelope import length_prefixed
 from broker.gateway.downlink import INBOX
@@ -36,8 +37,6 @@ __all__ = ["FullPicture"]
 log = logging.getLogger(__name__)
 
 RECALLED: Final = 4_096  # records of each stream with which a picture without a checkpoint begins
-_SETTLED_S: Final = 30.0  # a process that lived so long is started again at once
-_LEAVE_S: Final = 2.0  # from the end of its input to being killed
 _KINDS: Final = ((INTAKE, Kind.INTAKE), (INBOX, Kind.INBOX))
 
 
@@ -53,18 +52,13 @@ class FullPicture:
 
     async def keep(self) -> None:
         """Start the process, and start it again whenever it ends; until cancelled."""
-        pause_s = limits.RECONNECT_FIRST_S
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                await self._run()
-            except* Exception as ended:  # noqa: BLE001 - nothing that is wrong with a picture may end a gateway
-                log.error("the full picture ended: %s", ", ".join(type(one).__name__ for one in ended.exceptions))  # noqa: TRY400 - enough
-            if loop.time() - began > _SETTLED_S:
-                pause_s = limits.RECONNECT_FIRST_S
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, limits.RECONNECT_MAX_S)
+        await keep_running(self._run_once)
+
+    async def _run_once(self) -> None:
+        try:
+            await self._run()
+        except* Exception as ended:  # noqa: BLE001 - nothing that is wrong with a picture may end a gateway
+            log.error("the full picture ended: %s", ", ".join(type(one).__name__ for one in ended.exceptions))  # noqa: TRY400 - enough
 
     async def _run(self) -> None:
         """Run the process once, and feed it until it ends. Raises whatever ends it."""
@@ -80,7 +74,7 @@ class FullPicture:
                 group.create_task(self._feed(process.stdin, cursors, group))
                 group.create_task(self._keep_all(process.stdout))
         finally:
-            await _send_away(process)
+            await send_away(process)
 
     async def _feed(self, pipe: asyncio.StreamWriter, cursors: dict[str, int], group: asyncio.TaskGroup) -> None:
         """Tell what stands in the store, then leave the rest to tasks of their own."""
@@ -190,13 +184,3 @@ async def _write(pipe: asyncio.StreamWriter, frame: Frame) -> None:
     # One call: frames of several tasks never mix.
     pipe.write(frame.encoded())
     await pipe.drain()
-
-
-async def _send_away(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), _LEAVE_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()

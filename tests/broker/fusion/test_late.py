@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -15,29 +12,15 @@ from google.protobuf import json_format
 from broker import limits
 from broker.fusion.replay import replay
 from broker.fusion.view import View
+from tests.broker.fusion import random_logs
 from vedette.v1 import content_pb2
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-
-@pytest.fixture(scope="session")
-def random_logs() -> ModuleType:
-    """Give random_logs.py beside this file: there are no packages in import mode importlib."""
-    spec = importlib.util.spec_from_file_location("random_logs", Path(__file__).with_name("random_logs.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def bytes_of(revisions: list[content_pb2.FusedEvent]) -> list[bytes]:
     return [event.SerializeToString(deterministic=True) for event in revisions]
 
 
-def told(world: Any, random_logs: ModuleType, seed: int) -> tuple[list[bytes], list[bytes]]:
+def told(world: Any, seed: int) -> tuple[list[bytes], list[bytes]]:
     """Return what is published last of a story that is told as it happened, and of one that is told late."""
     story = random_logs.Story(world, seed)
     found = []
@@ -48,24 +31,22 @@ def told(world: Any, random_logs: ModuleType, seed: int) -> tuple[list[bytes], l
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_up_to_a_minute_late_twice_and_out_of_order_leaves_no_trace(
-    world: Any, random_logs: ModuleType, seed: int
-) -> None:
-    in_order, late = told(world, random_logs, seed)
+def test_up_to_a_minute_late_twice_and_out_of_order_leaves_no_trace(world: Any, seed: int) -> None:
+    in_order, late = told(world, seed)
     assert late == in_order
     assert in_order
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1000, 1600, 20))
-def test_no_story_of_six_hundred_shows_how_late_it_was_told(world: Any, random_logs: ModuleType, first: int) -> None:
+def test_no_story_of_six_hundred_shows_how_late_it_was_told(world: Any, first: int) -> None:
     for seed in range(first, first + 20):
-        in_order, late = told(world, random_logs, seed)
+        in_order, late = told(world, seed)
         assert late == in_order, seed
 
 
 @pytest.mark.parametrize("seed", [20, 21, 22])
-def test_restarts_in_a_late_log_change_no_byte_of_any_revision(world: Any, random_logs: ModuleType, seed: int) -> None:
+def test_restarts_in_a_late_log_change_no_byte_of_any_revision(world: Any, seed: int) -> None:
     story = random_logs.Story(world, seed)
     _, late = story.orders()
     log, restarted = world.log(), world.log()
@@ -81,9 +62,7 @@ def test_restarts_in_a_late_log_change_no_byte_of_any_revision(world: Any, rando
 
 
 @pytest.mark.parametrize("seed", [40, 41])
-def test_a_log_in_a_file_that_came_late_and_twice_ends_as_the_one_in_order(
-    world: Any, random_logs: ModuleType, seed: int
-) -> None:
+def test_a_log_in_a_file_that_came_late_and_twice_ends_as_the_one_in_order(world: Any, seed: int) -> None:
     story = random_logs.Story(world, seed)
     end = world.nation("KOR").content(None, "end")
     end.canary.SetInParent()
@@ -103,7 +82,7 @@ def test_a_log_in_a_file_that_came_late_and_twice_ends_as_the_one_in_order(
 
 
 @pytest.mark.parametrize("seed", [30, 31])
-def test_what_is_over_and_packed_away_was_the_same_too(world: Any, random_logs: ModuleType, seed: int) -> None:
+def test_what_is_over_and_packed_away_was_the_same_too(world: Any, seed: int) -> None:
     story = random_logs.Story(world, seed)
     finals = []
     for order in story.orders():

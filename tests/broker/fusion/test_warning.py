@@ -21,7 +21,6 @@ from broker.fusion.view import View, fused_content
 from vedette.v1 import content_pb2
 
 REPORTED_S: Final = 150.0  # of the long flight: it has burnt out at 80 s
-ELLIPSE_REACH: Final = -2.0 * math.log(0.05)
 
 
 @cache

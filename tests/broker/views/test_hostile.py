@@ -7,11 +7,8 @@ operators' words go round in circles; numbers are extreme; clocks jump; events c
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -22,11 +19,10 @@ from broker import limits
 from broker.content import parse_content
 from broker.fusion.view import fused_content
 from broker.refusal import Refused
+from tests.broker.fusion import random_logs
 from vedette.v1 import content_pb2
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from google.protobuf.message import Message
 
     from broker.fusion.view import View
@@ -42,19 +38,6 @@ RECORD_CPU_S: Final = (
     20.0  # a bound and no measurement: what takes this long hangs; the usual record takes milliseconds
 )
 MINUTES: Final = 10.0
-
-
-@pytest.fixture(scope="session")
-def random_logs() -> ModuleType:
-    """Give random_logs.py of the fusion tests: there are no packages in import mode importlib."""
-    path = Path(__file__).parents[1] / "fusion" / "random_logs.py"
-    spec = importlib.util.spec_from_file_location("random_logs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _leaves(message: Message) -> list[tuple[Message, Any]]:
@@ -152,7 +135,7 @@ def size_of(view: View) -> int:
     )
 
 
-def attack(world: Any, random_logs: ModuleType, seed: int, records: int) -> int:
+def attack(world: Any, seed: int, records: int) -> int:
     """Feed a View what is hostile; return how many contents passed the door."""
     draw = random.Random(seed)  # noqa: S311 - a test's malice
     story = random_logs.Story(world, seed, length_s=10.0)
@@ -180,8 +163,8 @@ def attack(world: Any, random_logs: ModuleType, seed: int, records: int) -> int:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_hostile_log_neither_fails_nor_hangs_nor_grows(world: Any, random_logs: ModuleType, seed: int) -> None:
-    assert attack(world, random_logs, seed, 60) > 15
+def test_a_hostile_log_neither_fails_nor_hangs_nor_grows(world: Any, seed: int) -> None:
+    assert attack(world, seed, 60) > 15
 
 
 def test_a_report_whose_cell_ends_after_all_times_leads_to_pictures_that_can_be_sent(world: Any) -> None:
@@ -196,10 +179,10 @@ def test_a_report_whose_cell_ends_after_all_times_leads_to_pictures_that_can_be_
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_ten_minutes_of_hostile_logs(world: Any, random_logs: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ten_minutes_of_hostile_logs(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     began_s, seed, passed = time.monotonic(), 10_000, 0
     while (spent_s := time.monotonic() - began_s) < MINUTES * 60.0:
-        passed += attack(world, random_logs, seed, 200)
+        passed += attack(world, seed, 200)
         seed += 1
         with capsys.disabled():
             print(f"\rhostile logs: {seed - 10_000}, contents: {passed}, {spent_s / 60.0:.1f} min", end="", flush=True)  # noqa: T201 - progress
